@@ -1,0 +1,76 @@
+"""From a fine label set to a coarser one: merges are tables, not code."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import resources
+
+import numpy as np
+
+from phantomseg.errors import LabelError
+from phantomseg.labels.labelset import LabelSet, label_set
+
+_TABLES = resources.files("phantomseg.labels") / "tables"
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Every source id with the id it becomes in `target`."""
+
+    source_ids: tuple[int, ...]  # ascending
+    target_ids: tuple[int, ...]
+    target: LabelSet
+
+    @cached_property
+    def channels(self) -> np.ndarray:
+        """Target channel of each source id, shape (C_source,)."""
+        return self.target.index_of_ids(np.array(self.target_ids))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Label map of source ids as a label map of target ids, int32.
+
+        Raises:
+            LabelError: a value is no source id.
+
+        >>> merge("head", "tissue").apply(np.array([2, 41, 515])).tolist()
+        [2, 2, 4]
+        """
+        values = np.asarray(values)
+        present = np.unique(values)
+        unknown = np.setdiff1d(present, self.source_ids)
+        if unknown.size:
+            raise LabelError(
+                f"label map holds value {unknown[0]} ({int((values == unknown[0]).sum())} voxels), "
+                f"which has no place in set {self.target.name}; wanted values as in {self.source_ids[:6]}…"
+            )
+        place = np.searchsorted(self.source_ids, values)
+        return np.asarray(self.target_ids, dtype=np.int32)[place]
+
+
+@cache
+def merge(source: str, target: str) -> Merge:
+    """The shipped merge of one set into another; a set merges into itself unchanged.
+
+    Raises:
+        LabelError: no such merge is shipped.
+    """
+    if source == target:
+        ids = tuple(label_set(source).ids.tolist())
+        return Merge(ids, ids, label_set(target))
+    table = _TABLES / f"{source}_to_{target}.csv"
+    if not table.is_file():
+        raise LabelError(
+            f"there is no merge from {source!r} to {target!r}; shipped are {', '.join(merge_names())}"
+        )
+    with table.open(newline="") as file:
+        rows = sorted((int(row["source"]), int(row["target"])) for row in csv.DictReader(file))
+    sources, targets = zip(*rows, strict=True)
+    return Merge(sources, targets, label_set(target))
+
+
+def merge_names() -> list[str]:
+    """Names of all shipped merges, as "source to target"."""
+    names = (path.name.removesuffix(".csv") for path in _TABLES.iterdir() if "_to_" in path.name)
+    return sorted(name.replace("_to_", " to ") for name in names)

@@ -1,0 +1,141 @@
+"""Our network: a U-Net that works at half resolution, and one thin layer at full resolution.
+
+Half of the cost of the classic U-Net sits in its full-resolution layers. Here:
+
+- 2 × 2 × 2 voxels are folded into 8 channels, and the trunk sees only those;
+- levels are joined by addition, after a 1³ convolution on the coarse side, where it is cheap;
+- the trunk's logits at half resolution are one output, supervised everywhere;
+- the full-resolution head adds detail: it sees the unfolded trunk features and the image again, and can be run
+  on any block, so neither training nor use ever holds classes × voxels at full resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Block = tuple[slice, slice, slice]
+SLOPE = 0.01
+FOLD = 2
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """Size of the network.
+
+    `features` holds one number a level, from half resolution down; `detail` is the width at full resolution.
+    """
+
+    classes: int
+    features: tuple[int, ...] = (32, 64, 128, 256)
+    convolutions: tuple[int, ...] = (2, 2, 3, 3)
+    detail: int = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Trunk:
+    """What the trunk knows of an image (B, 1, I, J, K)."""
+
+    coarse: torch.Tensor  # logits (B, C, I/2, J/2, K/2)
+    detail: torch.Tensor  # features (B, 8·detail, I/2, J/2, K/2), to be unfolded by the head
+
+
+class Unit(nn.Module):
+    """Convolution 3³, norm of each channel over the volume, leaky ReLU; adds its input where it can."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm = nn.GroupNorm(outputs, outputs)
+        self.residual = inputs == outputs and stride == 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, i, j, k) to (B, outputs, i/stride, j/stride, k/stride)."""
+        y = F.leaky_relu(self.norm(self.conv(x)), SLOPE)
+        return x + y if self.residual else y
+
+
+class FastNet(nn.Module):
+    """See the module's text. Every axis of the image must be a multiple of `multiple`."""
+
+    def __init__(self, config: FastConfig):
+        super().__init__()
+        self.config = config
+        widths = config.features
+        self.down = nn.ModuleList()
+        before, stride = FOLD**3, 1
+        for width, count in zip(widths, config.convolutions, strict=True):
+            units = [Unit(before, width, stride)] + [Unit(width, width) for _ in range(count - 1)]
+            self.down.append(nn.Sequential(*units))
+            before, stride = width, 2
+        self.narrow = nn.ModuleList(nn.Conv3d(c, f, 1) for f, c in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(Unit(width, width) for width in widths[:-1])
+        self.coarse = nn.Conv3d(widths[0], config.classes, 1)
+        self.detail = nn.Conv3d(widths[0], FOLD**3 * config.detail, 1)
+        self.head = nn.Conv3d(config.detail + 1, config.detail * 2, 3, padding=1)
+        self.classify = nn.Conv3d(config.detail * 2, config.classes, 1)
+
+    @property
+    def multiple(self) -> int:
+        """What every axis of the image must be a multiple of."""
+        return FOLD * 2 ** (len(self.config.features) - 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C, I, J, K) of the image (B, 1, I, J, K)."""
+        return self.decode(self.encode(image), image, whole(image))
+
+    def encode(self, image: torch.Tensor) -> Trunk:
+        """Everything at half resolution, from the image (B, 1, I, J, K)."""
+        x = fold(image)
+        skips = []
+        for level in self.down:
+            x = level(x)
+            skips.append(x)
+        for narrow, unit, skip in zip(reversed(self.narrow), reversed(self.up), reversed(skips[:-1]), strict=True):
+            x = unit(skip + F.interpolate(narrow(x), scale_factor=2, mode="nearest"))
+        return Trunk(self.coarse(x), self.detail(x))
+
+    def decode(self, encoded: Trunk, image: torch.Tensor, block: Block) -> torch.Tensor:
+        """Logits (B, C, …) of a block of voxels, each end even.
+
+        The block is decoded with a rim of two voxels, so that it does not matter where blocks end.
+        """
+        rim = [
+            (max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)
+        ]
+        half = tuple(slice(low // FOLD, high // FOLD) for low, high in rim)
+        features = unfold(encoded.detail[(..., *half)])
+        near = image[(..., *(slice(low, high) for low, high in rim))]
+        x = F.leaky_relu(self.head(torch.cat([features, near.to(features.dtype)], dim=1)), SLOPE)
+        x = self.classify(x) + F.interpolate(encoded.coarse[(..., *half)], scale_factor=2, mode="nearest")
+        inner = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
+        return x[(..., *inner)]
+
+    def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
+        """Logits at half resolution everywhere, and at full resolution in the block."""
+        encoded = self.encode(image)
+        return [(encoded.coarse, whole(image)), (self.decode(encoded, image, block), block)]
+
+
+def whole(image: torch.Tensor) -> Block:
+    """The block that is all of (B, 1, I, J, K)."""
+    i, j, k = image.shape[2:]
+    return slice(0, i), slice(0, j), slice(0, k)
+
+
+def fold(image: torch.Tensor) -> torch.Tensor:
+    """Blocks of 2³ voxels as channels: (B, 1, I, J, K) to (B, 8, I/2, J/2, K/2)."""
+    batch, _, i, j, k = image.shape
+    x = image.view(batch, i // FOLD, FOLD, j // FOLD, FOLD, k // FOLD, FOLD)
+    return x.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, FOLD**3, i // FOLD, j // FOLD, k // FOLD)
+
+
+def unfold(x: torch.Tensor) -> torch.Tensor:
+    """Channels as blocks of 2³ voxels: (B, 8·D, i, j, k) to (B, D, 2i, 2j, 2k)."""
+    batch, channels, i, j, k = x.shape
+    depth = channels // FOLD**3
+    x = x.view(batch, FOLD, FOLD, FOLD, depth, i, j, k).permute(0, 4, 5, 1, 6, 2, 7, 3)
+    return x.reshape(batch, depth, FOLD * i, FOLD * j, FOLD * k)

@@ -1,0 +1,90 @@
+"""Dice and cross-entropy of logits against integer targets, without a one-hot volume.
+
+Loss and gradient come from one softmax: automatic differentiation would pass over classes × voxels
+four times as often.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+EPSILON = 1e-5
+
+
+def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over samples of 1 − mean soft Dice of the classes present, plus the mean cross-entropy.
+
+    The soft Dice of a class is 2 Σ p·g / (Σ p + Σ g). The target may be finer than the logits by a whole
+    factor along each axis; then g is the fraction of the class among the fine voxels of a coarse one.
+
+    Args:
+        logits: (B, C, i, j, k).
+        target: class indices, any integer kind, (B, f·i, f·j, f·k).
+
+    >>> logits = torch.tensor([9.0, -9.0]).view(1, 2, 1, 1, 1).expand(1, 2, 2, 2, 2)
+    >>> dice_cross_entropy(logits, torch.zeros(1, 2, 2, 2, dtype=torch.uint8)).item() < 1e-4
+    True
+    """
+    batch, classes = logits.shape[:2]
+    factor = target.shape[1] // logits.shape[2]
+    rows = logits.movedim(1, -1).reshape(batch, -1, classes)  # (B, N, C), a view for channels_last_3d
+    parts = _parts(target, factor).view(batch, rows.shape[1], -1)  # (B, N, f³)
+    losses = [_DiceCrossEntropy.apply(row, part) for row, part in zip(rows, parts, strict=True)]
+    return torch.stack(losses).mean()
+
+
+class _DiceCrossEntropy(torch.autograd.Function):
+    """One sample: logits (N, C) and the F classes that share each voxel, (N, F)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+        """Loss; keeps the gradient, which the softmax gives almost for free."""
+        count_voxels, share = rows.shape[0], 1 / parts.shape[1]
+        p = rows.float().softmax(-1)
+        p_parts = p.gather(1, parts)
+        flat = parts.flatten()
+        zeros = p.new_zeros(p.shape[1])
+        overlap = zeros.index_add(0, flat, p_parts.flatten(), alpha=share)
+        count = zeros.index_add(0, flat, torch.ones_like(flat, dtype=p.dtype), alpha=share)
+        present = (count > 0).to(p.dtype)
+        weight = present / present.sum()
+        size = p.sum(0) + count + EPSILON
+        dice = (2 * overlap + EPSILON) / size
+        # clamped where float32 rounds to zero, as log(0) would hide what happened
+        cross_entropy = -p_parts.clamp(min=1e-30).log().mean()
+        if rows.requires_grad:
+            ctx.save_for_backward(_gradient(p, parts, p_parts, -2 * weight / size, weight * dice / size).to(rows.dtype))
+        loss: torch.Tensor = cross_entropy + 1 - (dice * weight).sum()
+        assert count_voxels == parts.shape[0]
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        """Scale what forward kept."""
+        (kept,) = ctx.saved_tensors
+        return kept * gradient.to(kept.dtype), None
+
+
+def _gradient(
+    p: torch.Tensor, parts: torch.Tensor, p_parts: torch.Tensor, hit: torch.Tensor, size: torch.Tensor
+) -> torch.Tensor:
+    """Gradient with respect to the logits, (N, C).
+
+    dDice/dp of class c is `hit[c] · fraction + size[c]`; the softmax turns g into p · (g − Σ g·p).
+    """
+    share = 1 / parts.shape[1]
+    hit_parts = hit[parts] * share
+    mean = p @ size + (hit_parts * p_parts).sum(1)
+    gradient = p * (size + 1 / p.shape[0] - mean[:, None])
+    return gradient.scatter_add_(1, parts, hit_parts * p_parts - share / p.shape[0])
+
+
+def _parts(target: torch.Tensor, factor: int) -> torch.Tensor:
+    """Class indices of the fine voxels of each coarse one, int64, (B, i, j, k, f³)."""
+    if factor == 1:
+        return target.long()[..., None]
+    batch, i, j, k = target.shape
+    x = target.reshape(batch, i // factor, factor, j // factor, factor, k // factor, factor)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).long()

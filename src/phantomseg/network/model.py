@@ -1,0 +1,115 @@
+"""A model: network, label set, and the folder it is kept in."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from phantomseg.errors import ModelError, PhantomSegError
+from phantomseg.image.files import write_atomically
+from phantomseg.labels import LabelSet, label_set
+from phantomseg.network.fast import FastConfig, FastNet
+from phantomseg.network.unet import UNet, UNetConfig
+
+Block = tuple[slice, slice, slice]
+NETWORKS: dict[str, tuple[type, type]] = {"fast": (FastConfig, FastNet), "unet": (UNetConfig, UNet)}
+
+
+class Network(Protocol):
+    """What training and inference ask of a network, whichever it is."""
+
+    multiple: int
+
+    def encode(self, image: torch.Tensor) -> Any:
+        """Everything about the whole image (B, 1, I, J, K) that `decode` needs."""
+
+    def decode(self, encoded: Any, image: torch.Tensor, block: Block) -> torch.Tensor:
+        """Logits (B, C, …) of a block of voxels."""
+
+    def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
+        """Logits to train, each with the block of voxels they speak of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that labels voxels of `spacing_mm` with channels of `labels`."""
+
+    network: nn.Module
+    labels: LabelSet
+    spacing_mm: float = 1.0
+    record: dict[str, Any] = field(default_factory=dict, repr=False)  # how it was trained
+
+
+def build_network(kind: str, config: dict[str, Any]) -> nn.Module:
+    """A network of random weights from its name and the fields of its configuration."""
+    if kind not in NETWORKS:
+        raise ModelError(f"there is no network {kind!r}; choose one of {', '.join(NETWORKS)}")
+    config_kind, network_kind = NETWORKS[kind]
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+    network: nn.Module = network_kind(config_kind(**values))
+    return network
+
+
+def network_name(network: nn.Module) -> str:
+    """Name under which `build_network` makes this kind of network."""
+    return next(name for name, (_, kind) in NETWORKS.items() if type(network) is kind)
+
+
+def save_model(folder: Path, model: Model) -> None:
+    """Write weights (float16) and description; a folder that exists is replaced file by file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().half().contiguous() for k, v in model.network.state_dict().items()}
+    write_atomically(folder / "weights.safetensors", lambda temporary: save_file(weights, temporary))
+    description = {
+        "format": 1,
+        "network": network_name(model.network),
+        "config": dataclasses.asdict(model.network.config),  # type: ignore[call-overload]
+        "labels": model.labels.name,
+        "label_ids": model.labels.ids.tolist(),
+        "spacing_mm": model.spacing_mm,
+        "weights_sha256": sha256(folder / "weights.safetensors"),
+        "record": model.record,
+    }
+    text = json.dumps(description, indent=1)
+    write_atomically(folder / "model.json", lambda temporary: Path(temporary).write_text(text + "\n"))
+
+
+def load_model(folder: Path) -> Model:
+    """Read what `save_model` wrote.
+
+    Raises:
+        ModelError: a file is missing, damaged, or does not fit the other.
+    """
+    folder = Path(folder)
+    for name in ("model.json", "weights.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"model folder {folder} lacks {name}; copy the whole folder, or train again")
+    try:
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        labels = label_set(description["labels"])
+        if labels.ids.tolist() != description["label_ids"]:
+            raise ModelError("its label set has changed since")
+        if sha256(folder / "weights.safetensors") != description["weights_sha256"]:
+            raise ModelError("weights.safetensors is not the file that model.json describes")
+        network = build_network(description["network"], description["config"])
+        weights = load_file(folder / "weights.safetensors")
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        spacing_mm, record = float(description["spacing_mm"]), description["record"]
+    except (PhantomSegError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model folder {folder} is damaged ({reason}); copy the whole folder again") from error
+    return Model(network.eval(), labels, spacing_mm, record)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

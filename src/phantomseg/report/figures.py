@@ -1,0 +1,85 @@
+"""Pictures: contact sheets of samples, overlays of labels on scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from phantomseg.image.files import write_atomically
+from phantomseg.image.grid import content_box
+from phantomseg.labels import LabelSet
+
+PLANES = ("sagittal", "coronal", "axial")
+
+
+def palette(labels: LabelSet) -> np.ndarray:
+    """Colour of each channel, between 0 and 1, shape (C, 3)."""
+    return np.array([[int(x.color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for x in labels.labels])
+
+
+def slice_of(volume: np.ndarray, plane: int, at: int) -> np.ndarray:
+    """One slice of a canonical volume as a picture: superior or anterior up, left of the head on the left."""
+    return np.take(volume, at, axis=plane).T[::-1]
+
+
+def tint(grey: np.ndarray, channels: np.ndarray, colors: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """Grey picture (H, W) between 0 and 1 with labels laid over it, (H, W, 3); background stays grey."""
+    base = np.repeat(np.clip(grey, 0, 1)[..., None], 3, axis=-1)
+    laid = (1 - opacity) * base + opacity * colors[channels]
+    return np.where((channels > 0)[..., None], laid, base)
+
+
+def contact_sheet(path: Path, images: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:
+    """Middle slices of samples: image and target side by side, the plane changing from one to the next.
+
+    Args:
+        path: PNG file to write.
+        images: (N, I, J, K) between 0 and 1.
+        targets: channels of `labels`, (N, I, J, K).
+        labels: set of the targets.
+    """
+    colors = palette(labels)
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(4.4 * columns, 2.8 * rows), layout="constrained", facecolor="black")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, (axis, image, target) in enumerate(zip(axes.flat, images, targets, strict=False)):
+        plane = (2, 1, 0)[number % 3]
+        at = image.shape[plane] // 2
+        grey, color = slice_of(image, plane, at), colors[slice_of(target, plane, at)]
+        axis.imshow(np.hstack([np.repeat(grey[..., None], 3, -1), color]), vmin=0, vmax=1)
+        axis.set_title(f"{number}, {PLANES[plane]}", color="white", fontsize=8)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=80))
+
+
+def overlay(path: Path, image: np.ndarray, channels: np.ndarray, labels: LabelSet, spacing_mm: np.ndarray) -> None:
+    """Three planes, three slices each, of a canonical scan: grey above, with labels below.
+
+    Args:
+        path: PNG file to write.
+        image: (I, J, K), any intensities.
+        channels: channels of `labels`, (I, J, K).
+        labels: set of the labels.
+        spacing_mm: of the voxels, shape (3,).
+    """
+    colors = palette(labels)
+    low, high = np.percentile(image, [0.5, 99.5])
+    grey = (image - low) / max(high - low, 1e-6)
+    box_low, box_high = content_box(channels > 0)
+    figure = Figure(figsize=(15, 4.2), layout="constrained", facecolor="black")
+    axes = figure.subplots(2, 9)
+    for plane in range(3):
+        others = [axis for axis in range(3) if axis != plane]
+        aspect = spacing_mm[others[1]] / spacing_mm[others[0]]
+        for number, share in enumerate((0.35, 0.5, 0.65)):
+            at = int(box_low[plane] + share * (box_high[plane] - 1 - box_low[plane]))
+            picture = slice_of(grey, plane, at)
+            for row, shown in enumerate((picture, tint(picture, slice_of(channels, plane, at), colors))):
+                axis = axes[row, 3 * plane + number]
+                axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+                axis.axis("off")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=100))

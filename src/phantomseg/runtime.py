@@ -1,0 +1,73 @@
+"""The machine: device, threads, number formats, memory allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from phantomseg.errors import PhantomSegError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that `name` asks for; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        PhantomSegError: the device is not there.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    if not there.get(name, False):
+        found = ", ".join(kind for kind, yes in there.items() if yes)
+        raise PhantomSegError(f"device {name!r} is not available here; choose auto or one of {found}")
+    return torch.device(name)
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` CPU threads, by default one a physical core this process may use; returns the number."""
+    count = count or physical_cores()
+    torch.set_num_threads(count)
+    return count
+
+
+def physical_cores() -> int:
+    """Physical cores this process may run on."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings = set()
+    for cpu in allowed:
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(topology.read_text() if topology.is_file() else str(cpu))
+    return max(1, len(siblings))
+
+
+def number_format(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor computes with it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+        return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+    return torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Have the C library reuse large blocks instead of returning them to the system (Linux, glibc).
+
+    Volumes are allocated and freed at every step; fetching their pages anew each time doubled the time of a step.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(mmap_threshold, 2**30)
+    mallopt(trim_threshold, 2**31 - 1)

@@ -1,0 +1,158 @@
+"""Where a sample looks: which template, which crop, turned, scaled, sheared, warped, mirrored.
+
+The crop is sampled directly: the map from crop to template is worked out on a coarse grid, interpolated
+linearly to the voxels, and used once to look labels up, nearest neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from phantomseg.rng import Distribution, Uniform, draw_seed
+from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
+from phantomseg.synth.templates import Templates
+
+FIELD_SPACING_MM = 4.0  # grid on which velocities are integrated; they vary over 25 mm
+SQUARING_STEPS = 6
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """Affine and elastic deformation, crop and mirroring."""
+
+    crop_voxels: tuple[int, int, int] = (160, 160, 160)
+    rotation_deg: Distribution = Uniform(-20, 20)
+    scaling: Distribution = Uniform(0.8, 1.2)
+    shear: Distribution = Uniform(-0.015, 0.015)
+    translation_mm: Distribution = Uniform(-30, 30)
+    anywhere_probability: float = 0.0  # crop placed anywhere in the head, not around the brain
+    warp_std_mm: Distribution = Uniform(0, 4)
+    warp_nodes_mm: float = 25.0
+    flip_probability: float = 0.5
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One draw of PoseSettings. World axes are right, anterior, superior."""
+
+    template: int
+    crop_voxels: tuple[int, int, int]
+    rotation_deg: tuple[float, ...]
+    scaling: tuple[float, ...]
+    shear: tuple[float, ...]
+    centre_voxel: tuple[float, ...]  # centre of the crop, in voxels of the template
+    warp_std_mm: float
+    warp_nodes_mm: float
+    warp_seed: int
+    flip: bool
+
+
+def draw_pose(settings: PoseSettings, templates: Templates, rng: np.random.Generator) -> Pose:
+    """Draw where the next sample looks."""
+    template = int(rng.integers(len(templates.names)))
+    shape = templates.shapes[template].numpy()
+    brain_low, brain_high = (box[template].numpy() for box in (templates.brain_low, templates.brain_high))
+    centre = (brain_low + brain_high) / 2 + np.array(settings.translation_mm.draw(rng, 3))
+    if rng.uniform() < settings.anywhere_probability:
+        margin = np.minimum(np.array(settings.crop_voxels), shape) / 2
+        centre = rng.uniform(margin, shape - margin)
+    return Pose(
+        template=template,
+        crop_voxels=settings.crop_voxels,
+        rotation_deg=settings.rotation_deg.draw(rng, 3),
+        scaling=settings.scaling.draw(rng, 3),
+        shear=settings.shear.draw(rng, 3),
+        centre_voxel=tuple(centre.tolist()),
+        warp_std_mm=settings.warp_std_mm.draw(rng, 1)[0],
+        warp_nodes_mm=settings.warp_nodes_mm,
+        warp_seed=draw_seed(rng),
+        flip=bool(rng.uniform() < settings.flip_probability),
+    )
+
+
+def affine_matrix(pose: Pose) -> np.ndarray:
+    """Linear part of the map from crop to template, shape (3, 3).
+
+    >>> pose = Pose(0, (8, 8, 8), (0, 0, 90), (1, 1, 1), (0, 0, 0), (0, 0, 0), 0, 25, 0, False)
+    >>> affine_matrix(pose).round(6).tolist()[0]
+    [0.0, -1.0, 0.0]
+    """
+    cos, sin = np.cos(np.radians(pose.rotation_deg)), np.sin(np.radians(pose.rotation_deg))
+    about_r = np.array([[1, 0, 0], [0, cos[0], -sin[0]], [0, sin[0], cos[0]]])
+    about_a = np.array([[cos[1], 0, sin[1]], [0, 1, 0], [-sin[1], 0, cos[1]]])
+    about_s = np.array([[cos[2], -sin[2], 0], [sin[2], cos[2], 0], [0, 0, 1]])
+    shear = np.eye(3)
+    shear[np.triu_indices(3, 1)] = pose.shear
+    mirror = np.diag([-1.0 if pose.flip else 1.0, 1.0, 1.0])
+    # the crop shows the template scaled up where the map shrinks distances
+    return np.asarray(np.diag(1 / np.array(pose.scaling)) @ shear @ about_r @ about_a @ about_s @ mirror)
+
+
+def look_up(poses: list[Pose], templates: Templates) -> torch.Tensor:
+    """Labels (generation channels) seen by each pose, uint8, shape (B, I, J, K)."""
+    device = templates.labels.device
+    size = poses[0].crop_voxels
+    field, positions = _coarse_map(poses, size, device)  # (B, 3, i, j, k) in template voxels
+    to_voxels = [
+        interpolation_matrix(torch.arange(n) - (n - 1) / 2, p).to(device)[None]
+        for n, p in zip(size, positions, strict=True)
+    ]
+    where = apply_along_axes(field, to_voxels)  # (B, 3, I, J, K)
+    index = torch.tensor([pose.template for pose in poses])
+    last = (templates.shapes[index] - 1).to(device)
+    where = where.round_().to(torch.int32)
+    flat = torch.zeros((len(poses), *size), dtype=torch.int32, device=device)
+    for axis in range(3):
+        # templates carry a border of background, so clamping reads background outside
+        inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())
+        flat = flat * (last[:, axis] + 1).int()[:, None, None, None] + inside
+    flat += templates.offsets[index].to(device).int()[:, None, None, None]
+    return templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
+
+
+def _coarse_map(
+    poses: list[Pose], size: tuple[int, int, int], device: torch.device
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    counts = [math.ceil(n / FIELD_SPACING_MM) + 1 for n in size]
+    positions = [(torch.arange(m) - (m - 1) / 2) * FIELD_SPACING_MM for m in counts]  # mm from crop centre
+    here = torch.stack(torch.meshgrid(*positions, indexing="ij")).to(device)  # (3, i, j, k)
+    there = here + integrate(_velocity(poses, positions, device))
+    linear = torch.tensor(np.stack([affine_matrix(p) for p in poses]), dtype=torch.float32, device=device)
+    centre = torch.tensor([p.centre_voxel for p in poses], dtype=torch.float32, device=device)
+    return torch.einsum("bxy,byijk->bxijk", linear, there) + centre[..., None, None, None], positions
+
+
+def _velocity(poses: list[Pose], positions: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    nodes = [(pos[-1] - pos[0]).item() / poses[0].warp_nodes_mm for pos in positions]
+    shape = [3, *(math.ceil(n) + 1 for n in nodes)]
+    noise = np.stack(
+        [p.warp_std_mm * np.random.default_rng(p.warp_seed).standard_normal(shape) for p in poses]
+    )
+    at = [(torch.arange(n) - (n - 1) / 2) * poses[0].warp_nodes_mm for n in shape[1:]]
+    matrices = [
+        interpolation_matrix(p, a).to(device)[None] for p, a in zip(positions, at, strict=True)
+    ]
+    return apply_along_axes(torch.tensor(noise, dtype=torch.float32, device=device), matrices)
+
+
+def integrate(velocity_mm: torch.Tensor) -> torch.Tensor:
+    """Displacement in mm after unit time along a stationary velocity, both (B, 3, i, j, k) at FIELD_SPACING_MM.
+
+    Scaling and squaring (Arsigny 2006, doi:10.1007/11866565_113).
+    """
+    sizes = velocity_mm.shape[2:]
+    device = velocity_mm.device
+    axes = [torch.linspace(-1, 1, n, device=device) for n in sizes]
+    identity = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)[None]  # (1, i, j, k, 3)
+    to_unit = torch.tensor([2 / (FIELD_SPACING_MM * (n - 1)) for n in sizes], device=device)
+    field = velocity_mm / 2**SQUARING_STEPS
+    for _ in range(SQUARING_STEPS):
+        grid = identity + field.movedim(1, -1) * to_unit
+        # grid_sample wants the fastest axis first
+        field = field + F.grid_sample(field, grid.flip(-1), padding_mode="border", align_corners=True)
+    return field

@@ -1,0 +1,141 @@
+"""A recipe says how samples are drawn: read from TOML, one table a step, a missing table omits the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from phantomseg.errors import RecipeError
+from phantomseg.labels import label_set
+from phantomseg.rng import Distribution, parse_distribution
+from phantomseg.synth.bias import BiasSettings
+from phantomseg.synth.gamma import GammaSettings
+from phantomseg.synth.pose import PoseSettings
+from phantomseg.synth.resolution import ResolutionSettings
+from phantomseg.synth.strip import StripSettings
+from phantomseg.synth.tissues import TissueSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of every step; None omits it."""
+
+    target: str  # label set of the target
+    pose: PoseSettings
+    tissues: TissueSettings
+    strip: StripSettings | None = None
+    bias: BiasSettings | None = None
+    gamma: GammaSettings | None = None
+    resolution: ResolutionSettings | None = None
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package.
+
+    >>> recipe_names()
+    ['head', 'synthseg']
+    """
+    folder = resources.files("phantomseg") / "recipes"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by name, or a TOML file.
+
+    Raises:
+        RecipeError: not there, not TOML, an unknown key, or a value of the wrong kind.
+    """
+    shipped = resources.files("phantomseg") / "recipes" / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif name_or_path in recipe_names():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        raise RecipeError(
+            f"there is no recipe {name_or_path!r}; give a .toml file or one of {', '.join(recipe_names())}"
+        )
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {name_or_path} is not valid TOML ({error}); correct that line") from error
+    return parse_recipe(content)
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """A recipe from nested dictionaries, as in TOML or in a model's record."""
+    recipe: Recipe = _parse(Recipe, content, "")
+    label_set(recipe.target)
+    return recipe
+
+
+def record(value: Any) -> Any:
+    """Plain dictionaries and lists that `parse_recipe` reads back.
+
+    >>> from phantomseg.rng import Uniform
+    >>> record(Uniform(0, 1))
+    {'uniform': [0, 1]}
+    """
+    kinds = {"Uniform": "uniform", "LogUniform": "loguniform", "Normal": "normal"}
+    name = type(value).__name__
+    if name == "Constant":
+        return value.value
+    if name in kinds:
+        return {kinds[name]: list(dataclasses.astuple(value))}
+    if dataclasses.is_dataclass(value):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {key: record(inner) for key, inner in pairs if inner is not None}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _parse(kind: type, content: Any, where: str) -> Any:
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe key {where} is {content!r}, wanted a table; write [{where}]")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(content) - set(hints))
+    if unknown:
+        raise RecipeError(
+            f"recipe has an unknown key {_join(where, unknown[0])!r}; known here are {', '.join(hints)}"
+        )
+    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
+    for name in sorted(required - set(content)):
+        raise RecipeError(f"recipe lacks the key {_join(where, name)!r}; add it")
+    return kind(**{key: _value(hints[key], value, _join(where, key)) for key, value in content.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if hint == Distribution:
+        return parse_distribution(value, where)
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)[0]
+    if dataclasses.is_dataclass(hint):
+        return _parse(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        count = len(typing.get_args(hint))
+        if isinstance(value, list) and len(value) == count and all(type(v) is int and v > 0 for v in value):
+            return tuple(value)
+        raise RecipeError(f"recipe key {where} is {value!r}, wanted {count} whole numbers above 0")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number:
+        if "probability" in where and not 0 <= value <= 1:
+            raise RecipeError(f"recipe key {where} is {value}, wanted a probability between 0 and 1")
+        return float(value)
+    if hint is str and isinstance(value, str):
+        return value
+    wanted = {float: "a number", str: "a string"}.get(hint, "another kind")
+    raise RecipeError(f"recipe key {where} is {value!r}, wanted {wanted}")
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

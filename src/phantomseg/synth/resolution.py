@@ -1,0 +1,88 @@
+"""Acquisition at a lower resolution: blur, sample, add noise there, and come back to the grid.
+
+Blur and sampling of one axis are one small matrix, so any spacing and thickness cost the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phantomseg.rng import Distribution, Uniform, draw_seed
+from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
+from phantomseg.synth.tissues import voxel_noise
+
+# Gaussian whose power falls to a tenth at the Nyquist frequency of the slices
+# (Billot 2020, doi:10.1007/978-3-030-59728-3_18)
+SIGMA_PER_SPACING = 2 * math.log(10) / (2 * math.pi)
+
+
+@dataclass(frozen=True)
+class ResolutionSettings:
+    """Slice spacing and thickness, and noise of the acquisition."""
+
+    fine_probability: float = 0.05  # all axes at 1 mm
+    isotropic_probability: float = 0.10  # every axis drawn from `isotropic_mm`
+    isotropic_mm: Distribution = Uniform(1, 4)
+    slices_mm: Distribution = Uniform(1, 9)  # otherwise one axis, at random
+    blur_factor: Distribution = Uniform(0.95, 1.05)
+    least_sigma_mm: float = 0.5  # blur of the axes that keep 1 mm
+    noise_std: Distribution = Uniform(0, 0)  # on images scaled to 0 … 1
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One draw."""
+
+    spacing_mm: tuple[float, ...]
+    sigma_mm: tuple[float, ...]
+    noise_std: float
+    noise_seed: int
+
+
+def draw_resolution(settings: ResolutionSettings, rng: np.random.Generator) -> Resolution:
+    """Draw spacing, thickness (between 1 mm and the spacing) and noise."""
+    spacing = np.ones(3)
+    kind = rng.uniform()
+    if kind >= settings.fine_probability:
+        if kind < settings.fine_probability + settings.isotropic_probability:
+            spacing = np.array(settings.isotropic_mm.draw(rng, 3))
+        else:
+            spacing[rng.integers(3)] = settings.slices_mm.draw(rng, 1)[0]
+    thickness = rng.uniform(1, spacing)
+    factor = settings.blur_factor.draw(rng, 1)[0]
+    sigma = np.where(spacing > 1, SIGMA_PER_SPACING * thickness, settings.least_sigma_mm) * factor
+    noise = settings.noise_std.draw(rng, 1)[0]
+    return Resolution(tuple(spacing.tolist()), tuple(sigma.tolist()), noise, draw_seed(rng))
+
+
+def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
+    """Image (B, 1, I, J, K) at 1 mm as each acquisition would show it, on the same grid."""
+    device = image.device
+    down, up = zip(*[_matrices(image.shape[2 + axis], axis, resolutions) for axis in range(3)], strict=True)
+    coarse = apply_along_axes(image, [matrix.to(device) for matrix in down])
+    if any(r.noise_std for r in resolutions):
+        scale = torch.tensor([r.noise_std for r in resolutions], device=device)
+        noise = voxel_noise([r.noise_seed for r in resolutions], tuple(coarse.shape[1:]), device)
+        coarse = coarse + scale[:, None, None, None, None] * noise
+    return apply_along_axes(coarse, [matrix.to(device) for matrix in up])
+
+
+def _matrices(count: int, axis: int, resolutions: list[Resolution]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrices (B, n, count) down and (B, count, n) up; samples with fewer slices are padded with zeros."""
+    place = torch.arange(count, dtype=torch.float32)
+    down, up = [], []
+    for resolution in resolutions:
+        spacing = resolution.spacing_mm[axis]
+        slices = max(2, round(count / spacing))
+        at = (count - 1) / 2 + (torch.arange(slices) - (slices - 1) / 2) * spacing
+        down.append(interpolation_matrix(at, place) @ gaussian_matrix(count, resolution.sigma_mm[axis]))
+        up.append(interpolation_matrix(place, at))
+    most = max(len(matrix) for matrix in down)
+    return (
+        torch.stack([torch.nn.functional.pad(m, (0, 0, 0, most - m.shape[0])) for m in down]),
+        torch.stack([torch.nn.functional.pad(m, (0, most - m.shape[1])) for m in up]),
+    )

@@ -1,0 +1,63 @@
+"""Interpolation and smoothing as one small matrix an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def interpolation_matrix(targets: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """Linear interpolation from values at `nodes` (equally spaced, ascending) to `targets`, shape (T, N).
+
+    Outside the nodes the nearest node's value holds.
+
+    >>> interpolation_matrix(torch.tensor([0.5]), torch.tensor([0.0, 2.0])).tolist()
+    [[0.75, 0.25]]
+    """
+    targets, nodes = targets.double(), nodes.double()
+    count = len(nodes)
+    if count == 1:
+        return torch.ones(len(targets), 1)
+    place = ((targets - nodes[0]) / (nodes[1] - nodes[0])).clamp(0, count - 1)
+    low = place.floor().clamp(max=count - 2).long()
+    weight = place - low
+    matrix = torch.zeros(len(targets), count, dtype=torch.float64)
+    rows = torch.arange(len(targets))
+    matrix[rows, low] = 1 - weight
+    matrix[rows, low + 1] = weight
+    return matrix.float()
+
+
+def gaussian_matrix(count: int, sigma: float) -> torch.Tensor:
+    """Gaussian smoothing of `count` samples, sigma in samples, rows summing to 1, shape (N, N).
+
+    >>> gaussian_matrix(3, 0.0).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if sigma <= 0:
+        return torch.eye(count)
+    place = torch.arange(count, dtype=torch.float64)
+    weights = torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
+    return (weights / weights.sum(1, keepdim=True)).float()
+
+
+def apply_along_axes(volume: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Multiply each of the last three axes of (B, C, i, j, k) by its matrix, (1 or B, N_out, n_in).
+
+    The axis that grows least goes first, which keeps the intermediate volumes small.
+    """
+    growth = [matrix.shape[1] / matrix.shape[2] for matrix in matrices]
+    for axis in sorted(range(3), key=growth.__getitem__):
+        matrix = matrices[axis][:, None]  # (1 or B, 1, N, n)
+        batch, channels, *sizes = volume.shape
+        count = matrix.shape[2]
+        if axis == 0:
+            volume = matrix @ volume.reshape(batch, channels, sizes[0], -1)
+            volume = volume.view(batch, channels, count, sizes[1], sizes[2])
+        elif axis == 1:
+            volume = matrix[:, :, None] @ volume
+        else:
+            flat = volume.reshape(batch, channels, -1, sizes[2]) @ matrix.transpose(-1, -2)
+            volume = flat.view(batch, channels, sizes[0], sizes[1], count)
+    return volume

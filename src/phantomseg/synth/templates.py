@@ -1,0 +1,151 @@
+"""Label maps made ready once: canonical, 1 mm, cropped to the head, checked, dura derived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import torch
+from scipy import ndimage
+
+from phantomseg.errors import PhantomSegError, TemplateError
+from phantomseg.image.files import read_labels, scan_paths, write_atomically
+from phantomseg.image.grid import canonical, content_box, crop, resample
+from phantomseg.image.image import Image
+from phantomseg.labels import label_set, merge
+
+CSF, DURA, BONES = 24, 520, (515, 516)
+
+
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """All label maps in one flat buffer of generation channels, each with a border of background."""
+
+    names: tuple[str, ...]
+    labels: torch.Tensor  # (sum of voxels,) uint8
+    offsets: torch.Tensor  # (T,) first voxel of each template
+    shapes: torch.Tensor  # (T, 3)
+    brain_low: torch.Tensor  # (T, 3)
+    brain_high: torch.Tensor  # (T, 3)
+
+    def to(self, device: torch.device) -> Templates:
+        """The same templates with the label buffer on another device."""
+        return replace(self, labels=self.labels.to(device))
+
+    def volume(self, index: int) -> np.ndarray:
+        """One template's generation channels, uint8, shape (I, J, K)."""
+        start, shape = int(self.offsets[index]), tuple(self.shapes[index].tolist())
+        count = int(np.prod(shape))
+        return self.labels[start : start + count].reshape(shape).numpy()
+
+
+def load_templates(source: Path) -> Templates:
+    """Templates from a folder of label maps, or from a file that `save_templates` wrote.
+
+    Raises:
+        TemplateError: nothing there, or a label map that cannot be used.
+    """
+    source = Path(source)
+    if source.suffix == ".npz" and source.is_file():
+        return _read_prepared(source)
+    if not source.is_dir():
+        raise TemplateError(
+            f"{source} is no folder of label maps and no prepared .npz; give --templates one of the two"
+        )
+    paths = scan_paths(source)
+    if not paths:
+        raise TemplateError(f"{source} holds no .nii, .nii.gz or .mgz file; put label maps there")
+    return _pack([path.name.split(".")[0] for path in paths], [prepare_template(path) for path in paths])
+
+
+def save_templates(templates: Templates, path: Path) -> None:
+    """Write prepared templates as one compressed .npz."""
+    volumes = {name: templates.volume(i) for i, name in enumerate(templates.names)}
+    write_atomically(path, lambda temporary: np.savez_compressed(temporary, **volumes))
+
+
+def prepare_template(path: Path) -> np.ndarray:
+    """One label map as generation channels, uint8, with one voxel of background around it.
+
+    Raises:
+        TemplateError: unreadable, no brain, or a value that the generation set does not know.
+    """
+    try:
+        image = resample(canonical(read_labels(path)).image, order=0).image
+    except PhantomSegError as error:
+        raise TemplateError(str(error)) from error
+    generation = label_set("generation")
+    channels = generation.index_of_ids(image.voxels)
+    if (channels < 0).any():
+        value = int(image.voxels[channels < 0].min())
+        count = int((image.voxels == value).sum())
+        raise TemplateError(
+            f"{path} holds value {value} in {count} voxels, which the label set 'generation' does not know; "
+            "map it to one of its values first"
+        )
+    values = derive_dura(keep_head(image.voxels))
+    low, high = content_box(values > 0)
+    placed = crop(Image(values, image.affine), low - 1, high + 1).image
+    channels = generation.index_of_ids(placed.voxels).astype(np.uint8)
+    if not brain_channels()[channels].any():
+        raise TemplateError(f"{path} holds no brain label; wanted a label map with the values of 'generation'")
+    return channels
+
+
+def keep_head(values: np.ndarray) -> np.ndarray:
+    """Label map without specks of foreground that do not touch the head."""
+    return np.where(cc3d.largest_k(values > 0, k=1, connectivity=26) > 0, values, 0)
+
+
+def derive_dura(values: np.ndarray) -> np.ndarray:
+    """Label map with the CSF voxels that touch bone turned into dura, unless dura is drawn already.
+
+    No template draws the dura; this shell of one voxel between CSF and inner bone stands in for it.
+    """
+    if (values == DURA).any():
+        return values
+    at_bone = ndimage.binary_dilation(np.isin(values, BONES))
+    return np.where(at_bone & (values == CSF), DURA, values)
+
+
+def brain_channels() -> np.ndarray:
+    """Which generation channels are brain, boolean, shape (G,)."""
+    return _brain_value() == 1
+
+
+def intracranial_channels() -> np.ndarray:
+    """Which generation channels are brain or the CSF around it, boolean, shape (G,)."""
+    return _brain_value() > 0
+
+
+def _brain_value() -> np.ndarray:
+    to_head = merge("generation", "head").apply(label_set("generation").ids)
+    return merge("head", "brain").apply(to_head)
+
+
+def _pack(names: list[str], volumes: list[np.ndarray]) -> Templates:
+    is_brain = brain_channels()
+    boxes = [content_box(is_brain[volume]) for volume in volumes]
+    sizes = np.array([volume.size for volume in volumes])
+    return Templates(
+        names=tuple(names),
+        labels=torch.from_numpy(np.concatenate([volume.ravel() for volume in volumes])),
+        offsets=torch.from_numpy(np.cumsum(sizes) - sizes),
+        shapes=torch.tensor([volume.shape for volume in volumes]),
+        brain_low=torch.from_numpy(np.stack([low for low, _ in boxes])),
+        brain_high=torch.from_numpy(np.stack([high for _, high in boxes])),
+    )
+
+
+def _read_prepared(path: Path) -> Templates:
+    try:
+        with np.load(path) as archive:
+            volumes = {name: archive[name] for name in archive.files}
+    except Exception as error:  # noqa: BLE001 - zip, zlib and numpy raise many kinds
+        raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
+    known = len(label_set("generation"))
+    if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes.values()):
+        raise TemplateError(f"{path} is no prepared template file; prepare it again")
+    return _pack(list(volumes), list(volumes.values()))

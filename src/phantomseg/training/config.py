@@ -1,0 +1,54 @@
+"""What a training run is told, saved with everything it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phantomseg.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Budget, optimiser, and how often what is done."""
+
+    network: str = "fast"
+    steps: int | None = None  # budget: steps, or minutes
+    minutes: float | None = None
+    batch: int = 1
+    seed: int = 0
+    optimiser: str = "muon"
+    learning_rate: float = 4e-3
+    warm_up_steps: int = 50
+    constant_fraction: float = 0.3  # of the budget, before the linear decay to zero
+    ema_decay: float = 0.995
+    clip_norm: float = 5.0
+    detail_fraction: float = 0.57  # of each axis, for the block supervised at full resolution
+    validate_every: int = 500
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise TrainingError("the budget is given twice or not at all; give either --steps or --minutes")
+        if self.optimiser not in ("muon", "adam"):
+            raise TrainingError(f"optimiser is {self.optimiser!r}, wanted muon or adam")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget that is spent, at most 1.
+
+        >>> TrainConfig(steps=10).progress(5, 0.0)
+        0.5
+        """
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        assert self.minutes is not None
+        return min(1.0, seconds / (60 * self.minutes))
+
+    def rate(self, step: int, progress: float) -> float:
+        """Learning rate of a step: warm-up, then constant, then linear to zero.
+
+        >>> TrainConfig(steps=100, learning_rate=1.0, warm_up_steps=10).rate(4, 0.04)
+        0.5
+        """
+        warm = min(1.0, (step + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
+        decay = min(1.0, (1 - progress) / (1 - self.constant_fraction)) if self.constant_fraction < 1 else 1.0
+        return self.learning_rate * warm * decay

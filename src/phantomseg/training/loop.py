@@ -1,0 +1,169 @@
+"""One visible loop: generate, predict, compare, step; once in a while validate and save."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from phantomseg.errors import TrainingError
+from phantomseg.labels import label_set
+from phantomseg.network.losses import dice_cross_entropy
+from phantomseg.network.model import Block, Model, build_network, save_model
+from phantomseg.runtime import keep_freed_memory, number_format
+from phantomseg.synth.generate import Batch, generate
+from phantomseg.synth.recipe import Recipe, record
+from phantomseg.synth.templates import Templates
+from phantomseg.training.config import TrainConfig
+from phantomseg.training.log import draw_loss, write_log
+from phantomseg.training.optimiser import build_optimisers
+from phantomseg.training.state import TrainState, plain, restore_checkpoint, save_checkpoint
+
+Score = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is given beside its settings."""
+
+    folder: Path
+    resume: bool = False
+    start: Model | None = None  # weights to begin with
+    compile: bool = False
+    scores: tuple[Score, ...] = ()  # validation: averaged network to named scores
+    report: Callable[[TrainState, float], None] = lambda state, progress: None
+
+
+def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -> Model:
+    """Train until the budget is spent or the user interrupts; returns the averaged network.
+
+    Writes into `run.folder`: checkpoint.pt, log.csv, loss.png and model/ (averaged weights).
+
+    Raises:
+        TrainingError: a loss that is not finite, or a run that cannot be resumed.
+    """
+    keep_freed_memory()
+    device = templates.labels.device
+    settings = {"config": plain(config), "recipe": record(recipe), "templates": list(templates.names)}
+    state = _begin(recipe, config, run, device)
+    if run.resume:
+        restore_checkpoint(run.folder / "checkpoint.pt", state, settings)
+    elif (run.folder / "checkpoint.pt").exists():
+        raise TrainingError(f"{run.folder} holds a run already; add --resume, or choose another folder")
+    if run.compile:
+        state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
+    begin = time.perf_counter() - state.seconds
+    try:
+        while (progress := config.progress(state.step, state.seconds)) < 1:
+            state.rows.append(_step(recipe, templates, config, state, progress))
+            state.seconds = time.perf_counter() - begin
+            state.rows[-1]["seconds"] = round(state.seconds, 3)
+            if state.step % config.validate_every == 0:
+                _validate(run, state)
+            if state.step % config.save_every == 0:
+                save_checkpoint(run.folder / "checkpoint.pt", state, settings)
+                write_log(run.folder / "log.csv", state.rows)
+            run.report(state, config.progress(state.step, state.seconds))
+    except KeyboardInterrupt:
+        pass  # what was learnt is saved below, and --resume goes on from there
+    if state.rows and state.step % config.validate_every:
+        _validate(run, state)
+    save_checkpoint(run.folder / "checkpoint.pt", state, settings)
+    return _finish(run, state, recipe, settings)
+
+
+def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) -> TrainState:
+    torch.manual_seed(config.seed)
+    if run.start is not None:
+        network = run.start.network
+        if run.start.labels.name != recipe.target:
+            raise TrainingError(
+                f"the model to start from predicts {run.start.labels.name!r}, the recipe {recipe.target!r}; "
+                "choose a recipe of the same target"
+            )
+    else:
+        network = build_network(config.network, {"classes": len(label_set(recipe.target))})
+    network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval()
+    bf16 = number_format(device) == torch.bfloat16
+    return TrainState(network, average, build_optimisers(network, config.optimiser, config.learning_rate, bf16))
+
+
+def _step(
+    recipe: Recipe, templates: Templates, config: TrainConfig, state: TrainState, progress: float
+) -> dict[str, float]:
+    before = time.perf_counter()
+    first = state.step * config.batch
+    batch = generate(recipe, templates, config.seed, range(first, first + config.batch))
+    generation = time.perf_counter() - before
+    rate = config.rate(state.step, progress)
+    for optimiser in state.optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad(set_to_none=True)
+    loss = batch_loss(state.network, batch, _detail_block(config, batch, first))
+    value = loss.item()
+    if not np.isfinite(value):
+        names = ", ".join(f"(seed {d.seed}, index {d.index})" for d in batch.draws)
+        raise TrainingError(f"loss is {value} at step {state.step}, sample {names}; replay it with synthesize")
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm).item()
+    for optimiser in state.optimisers:
+        optimiser.step()
+    state.step += 1
+    state.update_average(config.ema_decay)
+    return {
+        "step": state.step,
+        "loss": round(value, 5),
+        "learning_rate": rate,
+        "gradient_norm": round(norm, 4),
+        "generation_seconds": round(generation, 4),
+    }
+
+
+def batch_loss(network: nn.Module, batch: Batch, block: Block) -> torch.Tensor:
+    """Sum of the losses of every output that the network supervises."""
+    device = batch.image.device
+    image = batch.image.contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(device.type, torch.bfloat16, enabled=number_format(device) == torch.bfloat16):
+        outputs = network.supervised(image, block)  # type: ignore[operator]
+    losses = [dice_cross_entropy(logits, batch.target[(slice(None), *where)]) for logits, where in outputs]
+    return torch.stack(losses).sum()
+
+
+def _detail_block(config: TrainConfig, batch: Batch, index: int) -> Block:
+    rng = np.random.default_rng([config.seed, index, 1])
+    slices = []
+    for size in batch.target.shape[1:]:
+        width = max(2, 2 * round(size * config.detail_fraction / 2))
+        low = 2 * int(rng.integers((size - width) // 2 + 1))
+        slices.append(slice(low, low + width))
+    return slices[0], slices[1], slices[2]
+
+
+def _validate(run: Run, state: TrainState) -> None:
+    for score in run.scores:
+        state.rows[-1].update(score(state.average))
+
+
+def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, object]) -> Model:
+    write_log(run.folder / "log.csv", state.rows)
+    if state.rows:
+        draw_loss(run.folder / "loss.png", state.rows)
+    losses = [row["loss"] for row in state.rows]
+    summary = {
+        **settings,
+        "steps": state.step,
+        "minutes": round(state.seconds / 60, 1),
+        "last_loss": round(float(np.mean(losses[-100:])), 4) if losses else None,
+        "scores": {k: v for row in state.rows for k, v in row.items() if k.startswith("dice")},
+    }
+    model = Model(state.average, label_set(recipe.target), record=summary)
+    save_model(run.folder / "model", model)
+    return model

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from phantomseg.network.model import Block
+from phantomseg.evaluation.dataset import Case
+from phantomseg.evaluation.evaluate import evaluate
+from phantomseg.inference.segment import segment
+from phantomseg.labels import label_set
+from phantomseg.network.model import Block, Model
 from phantomseg.runtime import number_format
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe
@@ -53,3 +57,14 @@ def mean_dice(predicted: torch.Tensor, target: torch.Tensor, classes: int) -> fl
     present = torch.bincount(target, minlength=classes) > 0
     present[0] = False
     return round(float((2 * overlap[present] / size[present]).mean()), 4)
+
+
+def real_scan_dice(network: nn.Module, labels: str, cases: list[Case]) -> dict[str, float]:
+    """Mean Dice over all structures and labelled scans, sides apart."""
+    model = Model(network, label_set(labels))
+    scores = []
+    for case in cases:
+        scan, reference = case.read()
+        found = segment(scan, model, "freesurfer").image
+        scores.append(evaluate(found, reference, "evaluation").mean_dice())
+    return {"dice_scans": round(sum(scores) / len(scores), 4)}

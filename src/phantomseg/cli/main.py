@@ -1,0 +1,37 @@
+"""The command `phantomseg`: one thin file a sub-command; torch is imported only when one runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from phantomseg import __version__
+from phantomseg.cli import evaluate, prepare, segment, synthesize, train
+from phantomseg.errors import PhantomSegError
+
+app = typer.Typer(
+    help="Train on phantoms, segment the real thing. For research use; not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (segment, synthesize, prepare, train, evaluate):
+    app.command(command.__name__.rsplit(".", 1)[1])(command.run)
+
+
+@app.callback(invoke_without_command=True)
+def options(version: bool = typer.Option(False, "--version", help="Show the version and stop.")) -> None:
+    """Options of all commands."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors raised on purpose become one sentence and exit code 2."""
+    try:
+        app(args=arguments)
+    except PhantomSegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

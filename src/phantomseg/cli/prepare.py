@@ -1,0 +1,23 @@
+"""`phantomseg prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phantomseg.cli.options import Templates
+
+
+def run(
+    templates: Templates,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.npz", help="File to write.")],
+) -> None:
+    """Check label maps and pack them into one small file, which loads at once."""
+    from phantomseg.synth.templates import load_templates, save_templates
+
+    loaded = load_templates(templates)
+    output = output.with_suffix(".npz")
+    save_templates(loaded, output)
+    print(f"{len(loaded.names)} label maps in {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,79 @@
+"""`phantomseg train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantomseg.cli.options import Device, RecipeName, Templates, Threads, begin
+
+if TYPE_CHECKING:
+    from phantomseg.training.state import TrainState
+
+
+def run(
+    templates: Templates,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
+    recipe: RecipeName = "head",
+    network: Annotated[str, typer.Option(help="fast, or unet (the SynthSeg paper's).")] = "fast",
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Budget in minutes.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Name of the series of samples.")] = 0,
+    optimiser: Annotated[str, typer.Option(help="muon (with AdamW), or adam.")] = "muon",
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 4e-3,
+    start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
+    validate: Annotated[Path | None, typer.Option(help="Labelled scans to score now and then.")] = None,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a network on samples drawn from label maps. Ctrl-C saves; --resume goes on exactly there."""
+    from phantomseg.models import find_model
+    from phantomseg.synth.recipe import load_recipe
+    from phantomseg.synth.templates import load_templates
+    from phantomseg.training.config import TrainConfig
+    from phantomseg.training.loop import Run, train
+    from phantomseg.training.validate import held_out_dice, real_scan_dice
+
+    config = TrainConfig(
+        network=network,
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        seed=seed,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        validate_every=validate_every,
+    )
+    place = begin(device, threads)
+    settings = load_recipe(recipe)
+    loaded = load_templates(templates).to(place)
+    scores = [lambda net: held_out_dice(net, settings, loaded)]
+    if validate is not None:
+        from phantomseg.evaluation.dataset import find_cases
+
+        cases = find_cases(validate)
+        scores.append(lambda net: real_scan_dice(net, settings.target, cases))
+    beginning = find_model(start) if start is not None else None
+    train(settings, loaded, config, Run(output, resume, beginning, compiled, tuple(scores), _report))
+    print(f"\n{output / 'model'}")
+
+
+def _report(state: TrainState, progress: float) -> None:
+    if state.step % 10 and progress < 1:
+        return
+    recent = state.rows[-50:]
+    loss = sum(row["loss"] for row in recent) / len(recent)
+    span = recent[-1]["seconds"] - recent[0]["seconds"]
+    speed = (len(recent) - 1) / span if span > 0 else 0.0
+    left = state.seconds * (1 - progress) / progress / 60
+    scores = "".join(f"  {key} {value:.3f}" for key, value in recent[-1].items() if key.startswith("dice"))
+    end = "\n" if scores else "\r"
+    print(
+        f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left:.1f} min left{scores}", end=end, flush=True
+    )

@@ -1,0 +1,127 @@
+"""Prediction against reference: one row a structure, a mean, and the laterality error."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from phantomseg.errors import GeometryError, LabelError
+from phantomseg.evaluation.laterality import laterality_error, merge_sides
+from phantomseg.evaluation.overlap import overlap
+from phantomseg.evaluation.surface import surface_distances
+from phantomseg.image.files import write_atomically
+from phantomseg.image.image import Image
+from phantomseg.labels import LabelSet, label_set
+
+TOLERANCE_MM = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of one structure; see `evaluate` for empty masks."""
+
+    structure: str
+    dice: float
+    hd95_mm: float
+    nsd_1mm: float
+    predicted_mm3: float
+    reference_mm3: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows in the order of the label set, and the share of voxels on the wrong side."""
+
+    rows: tuple[Row, ...]
+    laterality_error: float
+
+    def mean_dice(self, structures: Iterable[str] | None = None) -> float:
+        """Mean Dice of the structures named (all by default), undefined ones left out."""
+        chosen = [row.dice for row in self.rows if structures is None or row.structure in set(structures)]
+        defined = [value for value in chosen if not math.isnan(value)]
+        return sum(defined) / len(defined) if defined else math.nan
+
+
+def evaluate(predicted: Image, reference: Image, labels: str = "freesurfer", merged: bool = False) -> Evaluation:
+    """Score a label map.
+
+    ============  ====  ========  ===
+    mask          Dice  HD95      NSD
+    ============  ====  ========  ===
+    both empty    NaN   NaN       NaN
+    one empty     0     infinite  0
+    ============  ====  ========  ===
+
+    Args:
+        predicted: label map.
+        reference: label map on the same grid.
+        labels: label set of both.
+        merged: count left and right as one structure.
+
+    Raises:
+        GeometryError: the grids differ.
+        LabelError: a map holds a value that the set does not.
+    """
+    chosen = label_set(labels)
+    check_pair(predicted, reference, chosen)
+    groups = merge_sides(chosen) if merged else {label.name: (label.id,) for label in chosen.labels[1:]}
+    table = np.zeros(int(chosen.ids.max()) + 1, dtype=np.int32)
+    for number, ids in enumerate(groups.values(), start=1):
+        table[list(ids)] = number
+    p, r = table[predicted.voxels], table[reference.voxels]
+    counts = overlap(p, r, np.arange(1, len(groups) + 1))
+    volume = reference.voxel_volume_mm3
+    rows = []
+    for number, name in enumerate(groups):
+        distances = surface_distances(p == number + 1, r == number + 1, reference.spacing_mm)
+        rows.append(
+            Row(
+                structure=name,
+                dice=float(counts.dice[number]),
+                hd95_mm=distances.hd95_mm,
+                nsd_1mm=distances.nsd(TOLERANCE_MM),
+                predicted_mm3=float(counts.predicted[number] * volume),
+                reference_mm3=float(counts.reference[number] * volume),
+            )
+        )
+    return Evaluation(tuple(rows), laterality_error(predicted.voxels, reference.voxels, chosen))
+
+
+def check_pair(predicted: Image, reference: Image, labels: LabelSet) -> None:
+    """Reject two label maps that cannot be compared.
+
+    Raises:
+        GeometryError: the grids differ.
+        LabelError: a map holds a value that the set does not.
+    """
+    if predicted.shape != reference.shape or not np.allclose(predicted.affine, reference.affine, atol=1e-3):
+        raise GeometryError(
+            f"prediction has shape {predicted.shape}, reference {reference.shape}, or their affines differ; "
+            "bring both to one grid first"
+        )
+    for name, image in (("prediction", predicted), ("reference", reference)):
+        unknown = np.setdiff1d(np.unique(image.voxels), labels.ids)
+        if unknown.size:
+            raise LabelError(
+                f"{name} holds value {unknown[0]}, which the set {labels.name!r} does not; "
+                "choose its label set with --labels, or translate it first"
+            )
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """CSV with one line a structure; undefined scores are left empty."""
+
+    def write(temporary: str) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                values = asdict(row).items()
+                writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in values})
+
+    write_atomically(path, write)

@@ -1,0 +1,72 @@
+"""Many scans, one after the other: what fails is reported, the rest is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phantomseg.errors import PhantomSegError, ScanError
+from phantomseg.image.files import read_image, stem, write_image
+from phantomseg.image.grid import canonical
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import Segmentation, segment
+from phantomseg.inference.volumes import write_volumes
+from phantomseg.network.model import Model
+from phantomseg.report.figures import overlay
+
+
+@dataclass(frozen=True)
+class Options:
+    """How every scan is segmented, and what is written beside the label map."""
+
+    labels: str = "freesurfer"
+    flip: bool = False
+    overlay: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan: the files written, or the reason why not."""
+
+    scan: Path
+    written: tuple[Path, ...] = ()
+    error: str = ""
+
+
+def segment_files(
+    scans: list[Path], folder: Path, model: Model, options: Options, begin: Callable[[Path], None] = lambda scan: None
+) -> Iterator[Outcome]:
+    """Segment each scan into `folder`: NAME_dseg.nii.gz, volumes.csv, and NAME_overlay.png when asked for.
+
+    Raises:
+        ScanError: two scans would be written to the same file.
+    """
+    names: dict[str, Path] = {}
+    for scan in scans:
+        other = names.setdefault(stem(scan), scan)
+        if other is not scan:
+            raise ScanError(f"{other} and {scan} would both be written to {stem(scan)}_dseg.nii.gz; rename one")
+    volumes: dict[str, dict[str, float]] = {}
+    for scan in scans:
+        begin(scan)
+        try:
+            image = read_image(scan)
+            result = segment(image, model, options.labels, options.flip)
+        except PhantomSegError as error:
+            yield Outcome(scan, error=str(error))
+            continue
+        written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
+        write_image(written[0], result.image)
+        volumes[str(scan)] = result.volumes_mm3
+        write_volumes(written[1], volumes)
+        if options.overlay:
+            written.append(folder / f"{stem(scan)}_overlay.png")
+            draw_overlay(written[-1], image, result)
+        yield Outcome(scan, tuple(written))
+
+
+def draw_overlay(path: Path, scan: Image, result: Segmentation) -> None:
+    """Picture of a scan with its labels, axes towards right, anterior, superior."""
+    grey, found = canonical(scan).image, canonical(result.image).image
+    overlay(path, grey.voxels, result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)

@@ -1,0 +1,51 @@
+"""From a scan to the network's grid, remembering the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phantomseg.image.grid import Placed, canonical, content_box, crop, resample
+from phantomseg.image.image import Image
+from phantomseg.image.intensity import rescale
+
+CONTENT = 0.01  # of the intensity range; darker borders are cut off
+MARGIN_VOXELS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan on the network's grid: `image` (1, 1, I, J, K), and the grids it went through."""
+
+    image: torch.Tensor
+    scan: Image
+    canonical: Placed
+    resampled: Placed
+    cropped: Placed
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel of the network's grid."""
+        return self.cropped.image.voxel_volume_mm3
+
+
+def prepare(scan: Image, spacing_mm: float, multiple: int) -> Prepared:
+    """Canonical axes, `spacing_mm` isotropic, dark borders cut, intensities between 0 and 1, padded to `multiple`."""
+    turned = canonical(scan)
+    fine = resample(turned.image, spacing_mm)
+    scaled = _rescaled(fine.image.voxels)
+    low, high = content_box(scaled > CONTENT)
+    low, high = low - MARGIN_VOXELS, high + MARGIN_VOXELS
+    high = low + -(-(high - low) // multiple) * multiple
+    placed = crop(fine.image.with_voxels(scaled), low, high)
+    # percentiles depend on how much background there is, so they are taken again where the head is
+    image = torch.from_numpy(_rescaled(placed.image.voxels))[None, None]
+    return Prepared(image, scan, turned, fine, placed)
+
+
+def _rescaled(voxels: np.ndarray) -> np.ndarray:
+    image = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
+    scaled: np.ndarray = rescale(image[None, None])[0, 0].numpy()
+    return scaled

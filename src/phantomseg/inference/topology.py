@@ -1,0 +1,37 @@
+"""Structures in one piece: each topological group keeps its largest connected component."""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+import torch
+
+from phantomseg.image.grid import content_box
+from phantomseg.labels import LabelSet
+
+LEAST_PROBABILITY = 0.25
+
+
+def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
+    """Zero each group's probabilities outside its largest component (6 neighbours), in place.
+
+    A group's mask is where one of its channels exceeds 0.25; groups come from the label table. What is taken
+    away falls to whichever label is next.
+    """
+    for channels in labels.group_indices("topology").values():
+        mask = torch.zeros(probabilities.shape[1:], dtype=torch.bool)
+        for channel in channels:
+            mask |= probabilities[channel] > LEAST_PROBABILITY
+        found = mask.numpy()
+        if not found.any():
+            continue
+        low, high = content_box(found)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        pieces, count = cc3d.connected_components(found[box], connectivity=6, return_N=True)
+        if count < 2:
+            continue
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        drop = torch.from_numpy((pieces > 0) & (pieces != sizes.argmax()))
+        for channel in channels:
+            probabilities[channel][box].masked_fill_(drop, 0)

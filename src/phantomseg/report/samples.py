@@ -1,0 +1,41 @@
+"""Samples of a recipe as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from phantomseg.image.files import write_atomically, write_image
+from phantomseg.image.image import Image
+from phantomseg.labels import label_set
+from phantomseg.report.figures import contact_sheet
+from phantomseg.synth.generate import generate
+from phantomseg.synth.recipe import Recipe
+from phantomseg.synth.templates import Templates
+
+
+def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int, indices: range) -> Path:
+    """Write image, target and record of each sample, and `contact_sheet.png`, whose path is returned."""
+    labels = label_set(recipe.target)
+    images, targets = [], []
+    for index in indices:
+        batch = generate(recipe, templates, seed, range(index, index + 1))
+        image, target = batch.image[0, 0].cpu().numpy(), batch.target[0].cpu().numpy()
+        affine = np.eye(4)
+        affine[:3, 3] = -(np.array(image.shape) - 1) / 2
+        name = f"sample-{seed}-{index}"
+        write_image(folder / f"{name}.nii.gz", Image(image, affine))
+        write_image(folder / f"{name}_dseg.nii.gz", Image(labels.ids[target].astype(np.int16), affine))
+        _write_record(folder / f"{name}.json", batch.draws[0].record())
+        images.append(image)
+        targets.append(target)
+    sheet = folder / "contact_sheet.png"
+    contact_sheet(sheet, np.stack(images), np.stack(targets), labels)
+    return sheet
+
+
+def _write_record(path: Path, record: dict[str, object]) -> None:
+    text = json.dumps(record, indent=1)
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text + "\n", encoding="utf-8"))

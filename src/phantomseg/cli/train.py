@@ -74,6 +74,4 @@ def _report(state: TrainState, progress: float) -> None:
     left = state.seconds * (1 - progress) / progress / 60
     scores = "".join(f"  {key} {value:.3f}" for key, value in recent[-1].items() if key.startswith("dice"))
     end = "\n" if scores else "\r"
-    print(
-        f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left:.1f} min left{scores}", end=end, flush=True
-    )
+    print(f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left:.1f} min left{scores}", end=end, flush=True)

@@ -87,7 +87,7 @@ def _load(path: Path, dtype: type) -> tuple[Any, np.ndarray]:
             return file, voxels.reshape(shape[:3]).astype(dtype)
     except PhantomSegError:
         raise
-    except Exception as error:  # noqa: BLE001 - nibabel, zlib and numpy raise many kinds for a damaged file
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScanError(f"{path} cannot be read as an image ({reason}); copy or convert it again") from error
 
@@ -107,7 +107,7 @@ def write_image(path: Path, image: Image) -> None:
     path = Path(path)
     voxels, header = image.voxels, image.header
     if path.name.lower().endswith((".mgz", ".mgh")):
-        mgh: Any = nib.freesurfer.MGHImage(voxels, image.affine)
+        mgh: Any = nib.MGHImage(voxels, image.affine)
         write_atomically(path, lambda temporary: nib.save(mgh, temporary))
         return
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

@@ -62,9 +62,7 @@ class LabelSet:
         if label.side:
             other = SIDES[1 - SIDES.index(label.side)]
             if f"{other} {label.structure}" not in self.names:
-                raise LabelError(
-                    f"label {label.name!r} of set {self.name} has no {other} partner; add it to the table"
-                )
+                raise LabelError(f"label {label.name!r} of set {self.name} has no {other} partner; add it to the table")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,9 +130,8 @@ def label_set(name: str) -> LabelSet:
     table = _TABLES / f"{name}.csv"
     if "_to_" in name or not table.is_file():
         raise LabelError(f"there is no label set {name!r}; choose one of {', '.join(label_set_names())}")
-    with table.open(newline="") as file:
-        rows = tuple(Label(**{**row, "id": int(row["id"])}) for row in csv.DictReader(file))
-    return LabelSet(name, rows)
+    rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    return LabelSet(name, tuple(Label(int(row.pop("id")), **row) for row in rows))
 
 
 def label_set_names() -> list[str]:

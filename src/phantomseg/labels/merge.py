@@ -61,11 +61,9 @@ def merge(source: str, target: str) -> Merge:
         return Merge(ids, ids, label_set(target))
     table = _TABLES / f"{source}_to_{target}.csv"
     if not table.is_file():
-        raise LabelError(
-            f"there is no merge from {source!r} to {target!r}; shipped are {', '.join(merge_names())}"
-        )
-    with table.open(newline="") as file:
-        rows = sorted((int(row["source"]), int(row["target"])) for row in csv.DictReader(file))
+        raise LabelError(f"there is no merge from {source!r} to {target!r}; shipped are {', '.join(merge_names())}")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    rows = sorted((int(row["source"]), int(row["target"])) for row in csv.DictReader(lines))
     sources, targets = zip(*rows, strict=True)
     return Merge(sources, targets, label_set(target))
 

@@ -1,0 +1,1 @@
+"""Networks, losses, and the folder a model is kept in."""

@@ -95,7 +95,7 @@ class FastNet(nn.Module):
             x = level(x)
             skips.append(x)
         for narrow, unit, skip in zip(reversed(self.narrow), reversed(self.up), reversed(skips[:-1]), strict=True):
-            x = unit(skip + F.interpolate(narrow(x), scale_factor=2, mode="nearest"))
+            x = unit(skip + double(narrow(x)))
         return Trunk(self.coarse(x), self.detail(x))
 
     def decode(self, encoded: Trunk, image: torch.Tensor, block: Block) -> torch.Tensor:
@@ -103,16 +103,15 @@ class FastNet(nn.Module):
 
         The block is decoded with a rim of two voxels, so that it does not matter where blocks end.
         """
-        rim = [
-            (max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)
-        ]
-        half = tuple(slice(low // FOLD, high // FOLD) for low, high in rim)
-        features = unfold(encoded.detail[(..., *half)])
-        near = image[(..., *(slice(low, high) for low, high in rim))]
-        x = F.leaky_relu(self.head(torch.cat([features, near.to(features.dtype)], dim=1)), SLOPE)
-        x = self.classify(x) + F.interpolate(encoded.coarse[(..., *half)], scale_factor=2, mode="nearest")
-        inner = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
-        return x[(..., *inner)]
+        rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
+        half_i, half_j, half_k = (slice(low // FOLD, high // FOLD) for low, high in rim)
+        wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
+        features = unfold(encoded.detail[:, :, half_i, half_j, half_k])
+        near = image[:, :, wide_i, wide_j, wide_k].to(features.dtype)
+        x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
+        x = self.classify(x) + double(encoded.coarse[:, :, half_i, half_j, half_k])
+        in_i, in_j, in_k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
+        return x[:, :, in_i, in_j, in_k]
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
         """Logits at half resolution everywhere, and at full resolution in the block."""
@@ -124,6 +123,16 @@ def whole(image: torch.Tensor) -> Block:
     """The block that is all of (B, 1, I, J, K)."""
     i, j, k = image.shape[2:]
     return slice(0, i), slice(0, j), slice(0, k)
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    """Each voxel repeated 2 × 2 × 2 times: (B, C, i, j, k) to (B, C, 2i, 2j, 2k).
+
+    `F.interpolate` would do, but its compiled backward pass in bfloat16 is zero (torch 2.13, CPU).
+    """
+    batch, channels, i, j, k = x.shape
+    wide = x[:, :, :, None, :, None, :, None].expand(batch, channels, i, 2, j, 2, k, 2)
+    return wide.reshape(batch, channels, 2 * i, 2 * j, 2 * k).contiguous(memory_format=torch.channels_last_3d)
 
 
 def fold(image: torch.Tensor) -> torch.Tensor:

@@ -61,7 +61,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Scale what forward kept."""
         (kept,) = ctx.saved_tensors
         return kept * gradient.to(kept.dtype), None

@@ -130,13 +130,9 @@ def _coarse_map(
 def _velocity(poses: list[Pose], positions: list[torch.Tensor], device: torch.device) -> torch.Tensor:
     nodes = [(pos[-1] - pos[0]).item() / poses[0].warp_nodes_mm for pos in positions]
     shape = [3, *(math.ceil(n) + 1 for n in nodes)]
-    noise = np.stack(
-        [p.warp_std_mm * np.random.default_rng(p.warp_seed).standard_normal(shape) for p in poses]
-    )
+    noise = np.stack([p.warp_std_mm * np.random.default_rng(p.warp_seed).standard_normal(shape) for p in poses])
     at = [(torch.arange(n) - (n - 1) / 2) * poses[0].warp_nodes_mm for n in shape[1:]]
-    matrices = [
-        interpolation_matrix(p, a).to(device)[None] for p, a in zip(positions, at, strict=True)
-    ]
+    matrices = [interpolation_matrix(p, a).to(device)[None] for p, a in zip(positions, at, strict=True)]
     return apply_along_axes(torch.tensor(noise, dtype=torch.float32, device=device), matrices)
 
 

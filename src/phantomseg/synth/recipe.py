@@ -105,9 +105,7 @@ def _parse(kind: type, content: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(content) - set(hints))
     if unknown:
-        raise RecipeError(
-            f"recipe has an unknown key {_join(where, unknown[0])!r}; known here are {', '.join(hints)}"
-        )
+        raise RecipeError(f"recipe has an unknown key {_join(where, unknown[0])!r}; known here are {', '.join(hints)}")
     required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
     for name in sorted(required - set(content)):
         raise RecipeError(f"recipe lacks the key {_join(where, name)!r}; add it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -62,7 +63,7 @@ def load_templates(source: Path) -> Templates:
 
 def save_templates(templates: Templates, path: Path) -> None:
     """Write prepared templates as one compressed .npz."""
-    volumes = {name: templates.volume(i) for i, name in enumerate(templates.names)}
+    volumes: dict[str, Any] = {name: templates.volume(i) for i, name in enumerate(templates.names)}
     write_atomically(path, lambda temporary: np.savez_compressed(temporary, **volumes))
 
 
@@ -143,7 +144,7 @@ def _read_prepared(path: Path) -> Templates:
     try:
         with np.load(path) as archive:
             volumes = {name: archive[name] for name in archive.files}
-    except Exception as error:  # noqa: BLE001 - zip, zlib and numpy raise many kinds
+    except Exception as error:
         raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes.values()):

@@ -73,7 +73,7 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
         state.step, state.seconds, state.rows = content["step"], content["seconds"], content["rows"]
     except TrainingError:
         raise
-    except Exception as error:  # noqa: BLE001 - torch, zip and pickle raise many kinds for a damaged file
+    except Exception as error:
         raise TrainingError(f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); start anew") from error
 
 

@@ -38,9 +38,7 @@ def predict_channels(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
     middle = i // 4 * 2
     with torch.autocast(device.type, torch.bfloat16, enabled=number_format(device) == torch.bfloat16):
         encoded = network.encode(image)  # type: ignore[operator]
-        blocks: list[Block] = [
-            (slice(low, high), slice(0, j), slice(0, k)) for low, high in ((0, middle), (middle, i))
-        ]
+        blocks: list[Block] = [(slice(low, high), slice(0, j), slice(0, k)) for low, high in ((0, middle), (middle, i))]
         halves = [network.decode(encoded, image, block).argmax(1) for block in blocks]  # type: ignore[operator]
     return torch.cat(halves, dim=1)
 

@@ -1,0 +1,139 @@
+"""Dice on labelled scans: as they are, contrast-inverted, and thickened to 5 mm along each axis.
+
+    python benchmarks/accuracy.py DATA [--model head] [--flip] [--csv FILE]
+
+DATA is a folder with a `data.toml`, or such a file (see `phantomseg.evaluation.dataset.find_cases`), for instance
+
+    folder = "miccai2012"
+    image = "*_SS.nii.gz"
+    reference = "*_glm.nii.gz"
+    labels = "neuromorphometrics"
+
+Left and right are merged; the mean is over the 14 structures marked with a star. The laterality error is the share
+of voxels on the wrong side among those with the right structure, over all scans of a condition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from phantomseg.evaluation.dataset import find_cases
+from phantomseg.evaluation.laterality import laterality_error, merge_sides
+from phantomseg.evaluation.overlap import overlap
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import segment
+from phantomseg.labels import label_set
+from phantomseg.models import find_model
+from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
+
+MEAN_OF = (
+    "cerebral white matter", "cerebral cortex", "lateral ventricle", "cerebellum white matter", "cerebellum cortex",
+    "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "3rd ventricle", "4th ventricle",
+    "brain-stem",
+)  # fmt: skip
+ALSO = ("accumbens area", "ventral DC")
+THICK_MM = 5.0
+
+
+def inverted(scan: Image) -> Image:
+    """Maximum minus value inside the head; the background of stripped scans stays 0."""
+    inside = scan.voxels > 0
+    return scan.with_voxels(np.where(inside, scan.voxels.max() - scan.voxels, 0).astype(np.float32))
+
+
+def thickened(scan: Image, axis: int) -> Image:
+    """What a scan with slices of 5 mm along a voxel axis would have measured, linearly back on the grid."""
+    spacing = scan.spacing_mm[axis]
+    sigma = np.zeros(3)
+    sigma[axis] = THICK_MM / spacing / 2.355
+    blurred = ndimage.gaussian_filter(scan.voxels, sigma)
+    count = scan.shape[axis]
+    at = np.arange(0, count, THICK_MM / spacing)
+    where = np.arange(count) * spacing / THICK_MM
+    low = np.clip(np.floor(where).astype(int), 0, len(at) - 1)
+    high = np.clip(low + 1, 0, len(at) - 1)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = (where - low).clip(0, 1).reshape(shape).astype(np.float32)
+    nearest = np.clip(np.rint(at).astype(int), 0, count - 1)
+    slices = np.take(blurred, nearest, axis=axis)
+    back = np.take(slices, low, axis=axis) * (1 - weight) + np.take(slices, high, axis=axis) * weight
+    return scan.with_voxels(back.astype(np.float32))
+
+
+CONDITIONS = {
+    "as is": lambda scan: scan,
+    "inverted": inverted,
+    "5 mm axis 0": lambda scan: thickened(scan, 0),
+    "5 mm axis 1": lambda scan: thickened(scan, 1),
+    "5 mm axis 2": lambda scan: thickened(scan, 2),
+}
+
+
+def score(predicted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Dice of each structure, sides merged."""
+    chosen = label_set("evaluation")
+    table = np.zeros(int(chosen.ids.max()) + 1, dtype=np.int64)
+    groups = merge_sides(chosen)
+    for number, ids in enumerate(groups.values(), start=1):
+        table[list(ids)] = number
+    dice = overlap(table[predicted], table[reference], np.arange(1, len(groups) + 1)).dice
+    return dict(zip(groups, dice.tolist(), strict=True))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="head")
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--only", choices=list(CONDITIONS), help="run one condition")
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    set_threads()
+    keep_freed_memory()
+    model = find_model(arguments.model)
+    model.network.to(choose_device())
+    cases = find_cases(arguments.data)
+    wanted = [arguments.only] if arguments.only else list(CONDITIONS)
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in wanted}
+    sides: dict[str, list[float]] = {name: [] for name in wanted}
+    seconds = []
+    for case in cases:
+        scan, reference = case.read()
+        for name in wanted:
+            changed = CONDITIONS[name](scan)
+            started = time.perf_counter()
+            found = segment(changed, model, "freesurfer", arguments.flip).image.voxels
+            seconds.append(time.perf_counter() - started)
+            scores[name].append(score(found, reference.voxels))
+            sides[name].append(laterality_error(found, reference.voxels, label_set("evaluation")))
+    rows = [(f"{structure} *", structure) for structure in MEAN_OF] + [(structure, structure) for structure in ALSO]
+    print(f"{'structure':28}" + "".join(f"{name:>13}" for name in wanted))
+    table = [["structure", *wanted]]
+    for shown, structure in rows:
+        values = [float(np.mean([row[structure] for row in scores[name]])) for name in wanted]
+        print(f"{shown:28}" + "".join(f"{value:13.3f}" for value in values))
+        table.append([structure, *(f"{value:.4f}" for value in values)])
+    for title, structures in (("mean of 14 *", MEAN_OF), ("mean of 16", MEAN_OF + ALSO)):
+        values = [float(np.mean([row[s] for row in scores[name] for s in structures])) for name in wanted]
+        print(f"{title:28}" + "".join(f"{value:13.3f}" for value in values))
+        table.append([title, *(f"{value:.4f}" for value in values)])
+    print(f"{'wrong side, % of voxels':28}" + "".join(f"{100 * np.mean(sides[name]):13.2f}" for name in wanted))
+    for number, case in enumerate(cases):
+        values = [np.mean([scores[name][number][s] for s in MEAN_OF]) for name in wanted]
+        print(f"  {case.name:26}" + "".join(f"{value:13.3f}" for value in values))
+    print(f"{len(cases)} scans, flip averaging {'on' if arguments.flip else 'off'}, {np.mean(seconds):.1f} s a scan")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file).writerows(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,10 +65,16 @@ def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
     down, up = zip(*[_matrices(image.shape[2 + axis], axis, resolutions) for axis in range(3)], strict=True)
     coarse = apply_along_axes(image, [matrix.to(device) for matrix in down])
     if any(r.noise_std for r in resolutions):
-        scale = torch.tensor([r.noise_std for r in resolutions], device=device)
-        noise = voxel_noise([r.noise_seed for r in resolutions], tuple(coarse.shape[1:]), device)
-        coarse = coarse + scale[:, None, None, None, None] * noise
+        for volume, resolution in zip(coarse, resolutions, strict=True):
+            # noise of the sample's own slices, so that it does not depend on the padding of the batch
+            shape = tuple(_slices(n, s) for n, s in zip(image.shape[2:], resolution.spacing_mm, strict=True))
+            noise = voxel_noise([resolution.noise_seed], shape, device)
+            volume[:, : shape[0], : shape[1], : shape[2]] += resolution.noise_std * noise
     return apply_along_axes(coarse, [matrix.to(device) for matrix in up])
+
+
+def _slices(count: int, spacing_mm: float) -> int:
+    return max(2, round(count / spacing_mm))
 
 
 def _matrices(count: int, axis: int, resolutions: list[Resolution]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,7 +83,7 @@ def _matrices(count: int, axis: int, resolutions: list[Resolution]) -> tuple[tor
     down, up = [], []
     for resolution in resolutions:
         spacing = resolution.spacing_mm[axis]
-        slices = max(2, round(count / spacing))
+        slices = _slices(count, spacing)
         at = (count - 1) / 2 + (torch.arange(slices) - (slices - 1) / 2) * spacing
         down.append(interpolation_matrix(at, place) @ gaussian_matrix(count, resolution.sigma_mm[axis]))
         up.append(interpolation_matrix(place, at))

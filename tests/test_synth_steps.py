@@ -1,0 +1,238 @@
+"""Each step of the generator against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from phantomseg.image.intensity import rescale
+from phantomseg.labels import label_set
+from phantomseg.rng import Constant, Uniform, sample_rng
+from phantomseg.synth import pose as posing
+from phantomseg.synth.bias import Bias, BiasSettings, apply_bias, draw_bias
+from phantomseg.synth.gamma import GammaSettings, apply_gamma, draw_gamma
+from phantomseg.synth.pose import Pose, PoseSettings, draw_pose, integrate, look_up
+from phantomseg.synth.resolution import Resolution, ResolutionSettings, acquire, draw_resolution
+from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
+from phantomseg.synth.strip import StripSettings, draw_strip, relabelling, target_channels
+from phantomseg.synth.templates import Templates
+from phantomseg.synth.tissues import Tissues, TissueSettings, draw_tissues, paint
+
+GENERATION = label_set("generation")
+
+
+def still(templates: Templates, size: int, **changes: object) -> Pose:
+    """A pose that shows template 0 about its middle, undistorted."""
+    centre = ((templates.shapes[0] - 1) / 2).tolist()
+    pose = Pose(0, (size, size, size), (0, 0, 0), (1, 1, 1), (0, 0, 0), tuple(centre), 0.0, 25.0, 0, False)
+    return dataclasses.replace(pose, **changes)  # type: ignore[arg-type]
+
+
+def channel(value: int) -> int:
+    return int(GENERATION.index_of_ids(np.array([value]))[0])
+
+
+def test_interpolation_matrix_reads_a_ramp_exactly() -> None:
+    nodes = torch.arange(5.0) * 2
+    matrix = interpolation_matrix(torch.tensor([-1.0, 0.5, 3.0, 9.0]), nodes)
+    assert torch.equal(matrix @ nodes, torch.tensor([0.0, 0.5, 3.0, 8.0]))
+
+
+def test_gaussian_matrix_is_the_gaussian_filter() -> None:
+    signal = np.zeros(41)
+    signal[20] = 1.0
+    wanted = ndimage.gaussian_filter1d(signal, 2.0, truncate=8)
+    assert np.allclose(gaussian_matrix(41, 2.0).numpy() @ signal, wanted, atol=1e-5)
+
+
+def test_apply_along_axes_is_a_product_an_axis() -> None:
+    volume = torch.randn(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    matrices = [torch.randn(2, n, m, generator=torch.Generator().manual_seed(n)) for n, m in ((3, 4), (7, 5), (2, 6))]
+    wanted = torch.einsum("bcijk,bxi,byj,bzk->bcxyz", volume, *matrices)
+    assert torch.allclose(apply_along_axes(volume, matrices), wanted, atol=1e-4)
+
+
+def test_still_pose_shows_the_template(templates: Templates) -> None:
+    volume = templates.volume(0)
+    size = 16
+    low = [(n - size) // 2 for n in volume.shape]
+    labels = look_up([still(templates, size, centre_voxel=tuple(c + (size - 1) / 2 for c in low))], templates)[0]
+    assert np.array_equal(labels.numpy(), volume[tuple(slice(a, a + size) for a in low)])
+
+
+def test_outside_the_template_is_background(templates: Templates) -> None:
+    labels = look_up([still(templates, 16, centre_voxel=(500.0, 500.0, 500.0))], templates)
+    assert labels.max() == 0
+
+
+def test_scaling_by_two_doubles_the_head(templates: Templates) -> None:
+    once = look_up([still(templates, 64)], templates)
+    twice = look_up([still(templates, 64, scaling=(2.0, 1.0, 1.0))], templates)
+    putamen = channel(12)
+    ratio = (twice == putamen).sum() / (once == putamen).sum()
+    assert ratio == pytest.approx(2.0, rel=0.15)
+
+
+def test_rotation_by_90_degrees_about_superior_moves_right_to_anterior(templates: Templates) -> None:
+    putamen = look_up([still(templates, 48, rotation_deg=(0.0, 0.0, 90.0))], templates)[0] == channel(51)
+    i, j, _ = np.argwhere(putamen.numpy()).mean(0) - 23.5
+    # the right putamen lies 7 voxels to the right and 3 ahead; the crop shows it turned by a quarter
+    assert (round(abs(i)), round(abs(j))) == (3, 7)
+
+
+def test_flip_mirrors_about_the_middle(templates: Templates) -> None:
+    plain = look_up([still(templates, 48)], templates)
+    mirrored = look_up([still(templates, 48, flip=True)], templates)
+    assert (plain.flip(1) == mirrored).float().mean() > 0.995
+
+
+def test_constant_velocity_is_a_shift_in_mm() -> None:
+    velocity = torch.zeros(1, 3, 9, 9, 9)
+    velocity[:, 1] = 3.5
+    displacement = integrate(velocity)
+    assert torch.allclose(displacement[:, 1], torch.tensor(3.5), atol=1e-4)
+    assert displacement[:, [0, 2]].abs().max() == 0
+
+
+def test_integration_follows_the_flow_of_a_linear_velocity() -> None:
+    # dx/dt = 0.1 x takes x to e^0.1 x
+    positions = (torch.arange(21.0) - 10) * posing.FIELD_SPACING_MM
+    velocity = torch.zeros(1, 3, 21, 21, 21)
+    velocity[:, 0] = 0.1 * positions[:, None, None]
+    displacement = integrate(velocity)[0, 0, 5:16, 10, 10]
+    assert torch.allclose(displacement, (math.exp(0.1) - 1) * positions[5:16], atol=0.02)
+
+
+def test_warp_of_std_4_moves_by_millimetres(templates: Templates) -> None:
+    poses = [still(templates, 96, warp_std_mm=4.0, warp_seed=seed) for seed in range(8)]
+    field, positions = posing._coarse_map(poses, (96, 96, 96), torch.device("cpu"))
+    here = torch.stack(torch.meshgrid(*positions, indexing="ij")) + torch.tensor(poses[0].centre_voxel).view(3, 1, 1, 1)
+    moved_mm = (field - here).norm(dim=1).mean().item()
+    assert 2.5 < moved_mm < 6.0  # the paper's settings give 3.3 mm
+
+
+def test_drawn_centre_stays_near_the_brain(templates: Templates) -> None:
+    settings = PoseSettings(translation_mm=Uniform(-2, 2))
+    for index in range(20):
+        pose = draw_pose(settings, templates, sample_rng(0, index))
+        middle = (templates.brain_low[pose.template] + templates.brain_high[pose.template]) / 2
+        assert (torch.tensor(pose.centre_voxel) - middle).abs().max() <= 2
+
+
+def test_crops_anywhere_reach_away_from_the_brain(templates: Templates) -> None:
+    settings = PoseSettings(crop_voxels=(8, 8, 8), anywhere_probability=1.0)
+    centres = np.array([draw_pose(settings, templates, sample_rng(0, index)).centre_voxel for index in range(50)])
+    assert centres.std(0).min() > 5
+
+
+def test_paint_is_mean_plus_std_times_noise() -> None:
+    labels = torch.zeros(1, 20, 20, 20, dtype=torch.uint8)
+    labels[:, 10:] = 1
+    mean, std = [100.0, 50.0], [5.0, 0.0]
+    image = paint(labels, [Tissues(tuple(mean), tuple(std), 7)])
+    assert image[0, 0, 10:].unique().tolist() == [50.0]
+    assert image[0, 0, :10].mean().item() == pytest.approx(100, abs=0.5)
+    assert image[0, 0, :10].std().item() == pytest.approx(5, abs=0.3)
+
+
+def test_contrast_groups_look_alike_and_sides_differ_unless_shared() -> None:
+    apart = draw_tissues(TissueSettings(), False, sample_rng(0, 0))
+    assert apart.mean[channel(4)] == apart.mean[channel(5)]
+    assert apart.mean[channel(17)] == apart.mean[channel(18)]
+    assert apart.mean[channel(12)] != apart.mean[channel(51)]
+    shared = draw_tissues(TissueSettings(shared_sides_probability=1.0), False, sample_rng(0, 0))
+    assert shared.mean[channel(12)] == shared.mean[channel(51)]
+
+
+def test_background_is_dark_as_often_as_the_recipe_says() -> None:
+    settings = TissueSettings(background_zero_probability=0.3, background_dark_probability=0.3)
+    means = [draw_tissues(settings, False, sample_rng(3, index)).mean[0] for index in range(400)]
+    assert 0.24 < np.mean([m == 0 for m in means]) < 0.36
+    assert 0.24 < np.mean([0 < m <= 15 for m in means]) < 0.40
+
+
+def test_bias_of_spread_zero_changes_nothing_and_gain_is_smooth() -> None:
+    image = torch.ones(2, 1, 32, 32, 32)
+    result = apply_bias(image, [Bias(0.0, 50.0, 1), Bias(0.5, 50.0, 1)])
+    assert torch.equal(result[0], image[0])
+    steps = result[1].log().diff(dim=1).abs()
+    assert result[1].min() > 0 and result[1].std() > 0.01 and steps.max() < 0.2
+    assert draw_bias(BiasSettings(probability=0.0), sample_rng(0, 0)).log_std == 0
+
+
+def test_gamma_is_a_power_for_each_sample() -> None:
+    image = torch.full((2, 1, 2, 2, 2), 0.25)
+    assert apply_gamma(image, [0.5, 2.0])[:, 0, 0, 0, 0].tolist() == [0.5, 0.0625]
+    assert draw_gamma(GammaSettings(Constant(0.0)), sample_rng(0, 0)) == 1.0
+
+
+def test_rescale_puts_percentiles_at_0_and_1() -> None:
+    image = torch.linspace(-3, 5, 9 * 11 * 13).view(1, 1, 9, 11, 13)
+    scaled = rescale(image)
+    assert (scaled.min().item(), scaled.max().item()) == (0.0, 1.0)
+    assert scaled.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert rescale(torch.full((1, 1, 2, 2, 2), 7.0)).max() == 0
+
+
+def test_fine_acquisition_changes_nothing() -> None:
+    image = torch.rand(1, 1, 12, 14, 10, generator=torch.Generator().manual_seed(0))
+    same = acquire(image, [Resolution((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 0.0, 0)])
+    assert torch.allclose(same, image, atol=1e-6)
+
+
+def test_thick_slices_blur_one_axis_alone() -> None:
+    image = torch.zeros(1, 1, 33, 33, 33)
+    image[..., 16, 16, 16] = 1.0
+    result = acquire(image, [Resolution((1.0, 1.0, 4.0), (0.0, 0.0, 2.0), 0.0, 0)])[0, 0]
+    assert result[16, 16].count_nonzero() > 5
+    assert result[15].abs().max() == 0 and result[:, 15].abs().max() == 0
+
+
+def test_samples_of_a_batch_have_their_own_resolution() -> None:
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1, 1, 1)
+    looks = [Resolution((1.0, 1.0, 1.0), (0.0,) * 3, 0.0, 0), Resolution((3.0, 1.0, 1.0), (1.0, 0.0, 0.0), 0.1, 5)]
+    both = acquire(image, looks)
+    for index, look in enumerate(looks):
+        assert torch.allclose(both[index], acquire(image[:1], [look])[0], atol=1e-6)
+
+
+def test_noise_is_drawn_before_upsampling() -> None:
+    flat = torch.zeros(1, 1, 24, 24, 24)
+    noisy = acquire(flat, [Resolution((6.0, 1.0, 1.0), (0.0,) * 3, 0.1, 3)])[0, 0]
+    # neighbours along the thick axis share slices of 6 mm, neighbours across do not
+    assert noisy.diff(dim=0).std() < 0.5 * noisy.diff(dim=1).std()
+
+
+def test_drawn_resolution_keeps_to_the_recipe() -> None:
+    settings = ResolutionSettings(fine_probability=0, isotropic_probability=0, slices_mm=Uniform(3, 9))
+    for index in range(30):
+        look = draw_resolution(settings, sample_rng(0, index))
+        thick = [s for s in look.spacing_mm if s > 1]
+        assert len(thick) == 1 and 3 <= thick[0] <= 9
+        sigma = look.sigma_mm[look.spacing_mm.index(thick[0])]
+        assert 0.733 * 0.95 <= sigma <= 0.733 * 1.05 * thick[0]
+
+
+def test_strip_keeps_what_it_says() -> None:
+    brain, csf = relabelling("brain", False), relabelling("intracranial", False)
+    for value, in_brain, in_csf in ((12, True, True), (24, False, True), (515, False, False), (4, True, True)):
+        assert bool(brain[channel(value)]) is in_brain and bool(csf[channel(value)]) is in_csf
+    kept = [draw_strip(StripSettings(0.5, 0.25), sample_rng(1, index)) for index in range(400)]
+    assert 0.43 < kept.count("brain") / 400 < 0.57 and 0.18 < kept.count("intracranial") / 400 < 0.32
+
+
+def test_flip_swaps_sides_of_labels() -> None:
+    assert relabelling("head", True)[channel(12)] == channel(51)
+    assert relabelling("head", True)[channel(16)] == channel(16)
+
+
+def test_target_channels_follow_the_merge() -> None:
+    head = label_set("head")
+    assert head.ids[target_channels("head")[channel(25)]] == 2  # lesion counts as its white matter
+    freesurfer = label_set("freesurfer")
+    assert freesurfer.ids[target_channels("freesurfer")[channel(515)]] == 0

@@ -28,11 +28,12 @@ def run(
     """
     from phantomseg.inference.cohort import Options, segment_files
     from phantomseg.models import find_model
+    from phantomseg.report.figures import draw_overlay
 
     place = begin(device, threads)
     loaded = find_model(model)
     loaded.network.to(place)
-    options = Options(labels, flip, overlay)
+    options = Options(labels, flip, (draw_overlay,) if overlay else ())
     started = time.perf_counter()
     failed = 0
     for outcome in segment_files(scans, output, loaded, options):

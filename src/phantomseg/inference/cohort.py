@@ -8,21 +8,22 @@ from pathlib import Path
 
 from phantomseg.errors import PhantomSegError, ScanError
 from phantomseg.image.files import read_image, stem, write_image
-from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.volumes import write_volumes
 from phantomseg.network.model import Model
-from phantomseg.report.figures import overlay
+
+
+Extra = Callable[[Path, Image, Segmentation], Path]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How every scan is segmented, and what is written beside the label map."""
+    """How every scan is segmented, and what else is written: an extra gets folder/NAME and returns its file."""
 
     labels: str = "freesurfer"
     flip: bool = False
-    overlay: bool = False
+    extras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Outcome:
 def segment_files(
     scans: list[Path], folder: Path, model: Model, options: Options, begin: Callable[[Path], None] = lambda scan: None
 ) -> Iterator[Outcome]:
-    """Segment each scan into `folder`: NAME_dseg.nii.gz, volumes.csv, and NAME_overlay.png when asked for.
+    """Segment each scan into `folder`: NAME_dseg.nii.gz, volumes.csv, and the extras.
 
     Raises:
         ScanError: two scans would be written to the same file.
@@ -60,13 +61,5 @@ def segment_files(
         write_image(written[0], result.image)
         volumes[str(scan)] = result.volumes_mm3
         write_volumes(written[1], volumes)
-        if options.overlay:
-            written.append(folder / f"{stem(scan)}_overlay.png")
-            draw_overlay(written[-1], image, result)
+        written += [extra(folder / stem(scan), image, result) for extra in options.extras]
         yield Outcome(scan, tuple(written))
-
-
-def draw_overlay(path: Path, scan: Image, result: Segmentation) -> None:
-    """Picture of a scan with its labels, axes towards right, anterior, superior."""
-    grey, found = canonical(scan).image, canonical(result.image).image
-    overlay(path, grey.voxels, result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)

@@ -35,12 +35,12 @@ def prepare(scan: Image, spacing_mm: float, multiple: int) -> Prepared:
     """Canonical axes, `spacing_mm` isotropic, dark borders cut, intensities between 0 and 1, padded to `multiple`."""
     turned = canonical(scan)
     fine = resample(turned.image, spacing_mm)
-    scaled = _rescaled(fine.image.voxels)
-    low, high = content_box(scaled > CONTENT)
+    voxels = fine.image.voxels
+    low, high = content_box(_rescaled(voxels) > CONTENT)
     low, high = low - MARGIN_VOXELS, high + MARGIN_VOXELS
     high = low + -(-(high - low) // multiple) * multiple
-    placed = crop(fine.image.with_voxels(scaled), low, high)
-    # percentiles depend on how much background there is, so they are taken again where the head is
+    # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it
+    placed = crop(fine.image.with_voxels(voxels - voxels.min()), low, high)
     image = torch.from_numpy(_rescaled(placed.image.voxels))[None, None]
     return Prepared(image, scan, turned, fine, placed)
 

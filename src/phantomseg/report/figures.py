@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from phantomseg.image.files import write_atomically
-from phantomseg.image.grid import content_box
+from phantomseg.image.grid import canonical, content_box
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import Segmentation
 from phantomseg.labels import LabelSet
 
 PLANES = ("sagittal", "coronal", "axial")
@@ -83,3 +85,11 @@ def overlay(path: Path, image: np.ndarray, channels: np.ndarray, labels: LabelSe
                 axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=aspect)
                 axis.axis("off")
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=100))
+
+
+def draw_overlay(name: Path, scan: Image, result: Segmentation) -> Path:
+    """Write NAME_overlay.png of a scan and its labels, axes towards right, anterior, superior; returns its path."""
+    path = name.with_name(f"{name.name}_overlay.png")
+    grey, found = canonical(scan).image, canonical(result.image).image
+    overlay(path, grey.voxels, result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)
+    return path

@@ -99,9 +99,21 @@ def parse_distribution(value: object, where: str) -> Distribution:
         kind, arguments = next(iter(value.items()))
         is_pair = isinstance(arguments, list) and len(arguments) == 2
         if kind in _KINDS and is_pair and all(isinstance(a, int | float) for a in arguments):
+            _check_bounds(kind, arguments[0], arguments[1], where)
             result: Distribution = _KINDS[kind](*map(float, arguments))
             return result
     raise RecipeError(
         f"{where} is {value!r}, wanted a number or one of "
         f"{', '.join(f'{{ {k} = [a, b] }}' for k in _KINDS)}; write for instance {{ uniform = [0, 1] }}"
     )
+
+
+def _check_bounds(kind: str, a: float, b: float, where: str) -> None:
+    wrong = {
+        "uniform": (a > b, "low, high with low at most high"),
+        "loguniform": (not 0 < a <= b, "low, high with low above 0 and at most high"),
+        "normal": (b < 0, "mean, std with std at least 0"),
+    }
+    is_wrong, wanted = wrong[kind]
+    if is_wrong or not math.isfinite(a + b):
+        raise RecipeError(f"{where} is {{ {kind} = [{a}, {b}] }}, wanted finite {wanted}; correct the two numbers")

@@ -35,3 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     except PhantomSegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        place = error.filename if error.filename is not None else "a file"
+        reason = error.strerror or error
+        print(f"error: {place} cannot be read or written ({reason}); check path, rights and disk", file=sys.stderr)
+        sys.exit(2)

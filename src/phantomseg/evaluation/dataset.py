@@ -56,6 +56,8 @@ def find_cases(source: Path) -> list[Case]:
     keys = dict(KEYS)
     if table.is_file():
         keys |= _read_table(table)
+    elif table == source:
+        raise ScanError(f"{source} does not exist; give a folder of labelled scans, or a .toml that names one")
     folder = table.parent / keys["folder"]
     if not folder.is_dir():
         raise ScanError(f"{folder} is no folder; wanted a folder of scans with their label maps")
@@ -77,7 +79,7 @@ def find_cases(source: Path) -> list[Case]:
 def _read_table(path: Path) -> dict[str, str]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScanError(f"{path} is not valid TOML ({error}); correct that line") from error
     unknown = sorted(set(content) - set(KEYS))
     if unknown:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,7 @@ def _load(path: Path, dtype: type) -> tuple[Any, np.ndarray]:
     if not path.name.lower().endswith(SUFFIXES):
         raise ScanError(f"{path} is not a {', '.join(SUFFIXES)} file; convert it to NIfTI first")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a doubtful header is judged by check_affine
+        with _quiet():  # a doubtful header is judged by check_affine
             file: Any = nib.load(path)
             shape = file.shape
             if len(shape) == 4 and shape[3] > 1:
@@ -94,12 +95,38 @@ def _load(path: Path, dtype: type) -> tuple[Any, np.ndarray]:
 
 def _image(path: Path, voxels: np.ndarray, file: Any) -> Image:
     try:
-        zooms = np.asarray(file.header.get_zooms()[:3], dtype=float)
+        zooms = _stored_zooms(file)
         if not np.isfinite(zooms).all() or (zooms <= 0).any():
-            raise GeometryError(f"voxel size is {tuple(zooms.tolist())} mm, wanted more than 0 along each axis")
+            raise GeometryError(
+                f"voxel size is {tuple(zooms.tolist())} mm, wanted more than 0 along each axis; "
+                "repair the header of the scan"
+            )
         return Image(voxels, np.asarray(file.affine, dtype=float), file.header.copy())
     except GeometryError as error:
         raise GeometryError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what nibabel says of a header, by warning or by log."""
+    logger = nib.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _stored_zooms(file: Any) -> np.ndarray:
+    """Voxel sizes as they stand in the file, shape (3,); nibabel takes 1 for 0 when it loads."""
+    header = file.header
+    if isinstance(header, nib.Nifti1Header):
+        with file.file_map["image"].get_prepare_fileobj("rb") as stream:
+            header = type(header)(stream.read(header.sizeof_hdr), check=False)
+    return np.abs(np.asarray(header.get_zooms()[:3], dtype=float))
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -107,7 +134,10 @@ def write_image(path: Path, image: Image) -> None:
     path = Path(path)
     voxels, header = image.voxels, image.header
     if path.name.lower().endswith((".mgz", ".mgh")):
-        mgh: Any = nib.MGHImage(voxels, image.affine)
+        kept = header.copy() if isinstance(header, nib.MGHImage.header_class) else None
+        if kept is not None:
+            kept.set_data_dtype(voxels.dtype)
+        mgh: Any = nib.MGHImage(voxels, image.affine, kept)
         write_atomically(path, lambda temporary: nib.save(mgh, temporary))
         return
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

@@ -13,7 +13,6 @@ from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.volumes import write_volumes
 from phantomseg.network.model import Model
 
-
 Extra = Callable[[Path, Image, Segmentation], Path]
 
 
@@ -35,9 +34,7 @@ class Outcome:
     error: str = ""
 
 
-def segment_files(
-    scans: list[Path], folder: Path, model: Model, options: Options, begin: Callable[[Path], None] = lambda scan: None
-) -> Iterator[Outcome]:
+def segment_files(scans: list[Path], folder: Path, model: Model, options: Options) -> Iterator[Outcome]:
     """Segment each scan into `folder`: NAME_dseg.nii.gz, volumes.csv, and the extras.
 
     Raises:
@@ -50,7 +47,6 @@ def segment_files(
             raise ScanError(f"{other} and {scan} would both be written to {stem(scan)}_dseg.nii.gz; rename one")
     volumes: dict[str, dict[str, float]] = {}
     for scan in scans:
-        begin(scan)
         try:
             image = read_image(scan)
             result = segment(image, model, options.labels, options.flip)

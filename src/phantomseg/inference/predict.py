@@ -11,6 +11,7 @@ from phantomseg.network.model import Block, Model
 from phantomseg.runtime import number_format
 
 SLAB_VOXELS = 16
+CHUNK_VOXELS = 2**15
 
 
 @torch.no_grad()
@@ -38,8 +39,8 @@ def predict(model: Model, image: torch.Tensor, labels: str, flip: bool) -> torch
         high = min(low + SLAB_VOXELS, size)
         slab = views[0].probabilities(low, high)
         if flip:
-            slab = (slab + views[1].probabilities(size - high, size - low).flip(0)) / 2
-        result[:, low:high] = slab.movedim(-1, 0)
+            slab = (slab + views[1].probabilities(size - high, size - low).flip(1)) / 2
+        result[:, low:high] = slab
     return result
 
 
@@ -56,13 +57,17 @@ class _View:
         return torch.autocast(self.image.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def probabilities(self, low: int, high: int) -> torch.Tensor:
-        """Merged probabilities of the slab, float32, shape (high − low, J, K, C)."""
+        """Merged probabilities of the slab, float32, shape (C, high − low, J, K)."""
         _, _, _, j, k = self.image.shape
         block: Block = (slice(low, high), slice(0, j), slice(0, k))
         with self._autocast():
             logits = self.network.decode(self.encoded, self.image, block)  # type: ignore[operator]
-        merged: torch.Tensor = logits[0].movedim(0, -1).float().softmax(-1) @ self.matrix
-        return merged
+        rows = logits[0].movedim(0, -1).reshape(-1, logits.shape[1])  # (N, C of the model)
+        merged = torch.empty(self.matrix.shape[1], len(rows), device=rows.device)
+        for start in range(0, len(rows), CHUNK_VOXELS):  # small enough for the processor's cache
+            part = slice(start, start + CHUNK_VOXELS)
+            torch.mm(self.matrix.T, rows[part].float().softmax(-1).T, out=merged[:, part])
+        return merged.view(-1, high - low, j, k)
 
 
 def most_probable(probabilities: torch.Tensor) -> np.ndarray:

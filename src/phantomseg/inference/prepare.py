@@ -37,7 +37,7 @@ def prepare(scan: Image, spacing_mm: float, multiple: int) -> Prepared:
     fine = resample(turned.image, spacing_mm)
     voxels = fine.image.voxels
     low, high = content_box(_rescaled(voxels) > CONTENT)
-    low, high = low - MARGIN_VOXELS, high + MARGIN_VOXELS
+    low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, voxels.shape)
     high = low + -(-(high - low) // multiple) * multiple
     # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it
     placed = crop(fine.image.with_voxels(voxels - voxels.min()), low, high)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from phantomseg.errors import ModelError, PhantomSegError
+from phantomseg.errors import ModelError
 from phantomseg.image.files import write_atomically
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.network.fast import FastConfig, FastNet
@@ -104,8 +104,8 @@ def load_model(folder: Path) -> Model:
         weights = load_file(folder / "weights.safetensors")
         network.load_state_dict({name: value.float() for name, value in weights.items()})
         spacing_mm, record = float(description["spacing_mm"]), description["record"]
-    except (PhantomSegError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {folder} is damaged ({reason}); copy the whole folder again") from error
     return Model(network.eval(), labels, spacing_mm, record)
 

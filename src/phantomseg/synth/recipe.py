@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import types
 import typing
@@ -59,18 +60,18 @@ def load_recipe(name_or_path: str) -> Recipe:
     shipped = resources.files("phantomseg") / "recipes" / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if path.suffix == ".toml" and path.is_file():
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     elif name_or_path in recipe_names():
-        text = shipped.read_text(encoding="utf-8")
+        content = shipped.read_bytes()
     else:
         raise RecipeError(
             f"there is no recipe {name_or_path!r}; give a .toml file or one of {', '.join(recipe_names())}"
         )
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name_or_path} is not valid TOML ({error}); correct that line") from error
-    return parse_recipe(content)
+    return parse_recipe(table)
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:
@@ -128,6 +129,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and number:
         if "probability" in where and not 0 <= value <= 1:
             raise RecipeError(f"recipe key {where} is {value}, wanted a probability between 0 and 1")
+        if where.endswith("nodes_mm") and not 0 < value < math.inf:
+            raise RecipeError(f"recipe key {where} is {value}, wanted a distance above 0")
         return float(value)
     if hint is str and isinstance(value, str):
         return value

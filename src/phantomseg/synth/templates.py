@@ -74,7 +74,7 @@ def prepare_template(path: Path) -> np.ndarray:
         TemplateError: unreadable, no brain, or a value that the generation set does not know.
     """
     try:
-        image = resample(canonical(read_labels(path)).image, order=0).image
+        image = canonical(read_labels(path)).image
     except PhantomSegError as error:
         raise TemplateError(str(error)) from error
     generation = label_set("generation")
@@ -86,6 +86,7 @@ def prepare_template(path: Path) -> np.ndarray:
             f"{path} holds value {value} in {count} voxels, which the label set 'generation' does not know; "
             "map it to one of its values first"
         )
+    image = resample(image, order=0).image
     values = derive_dura(keep_head(image.voxels))
     low, high = content_box(values > 0)
     placed = crop(Image(values, image.affine), low - 1, high + 1).image

@@ -89,10 +89,20 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
             )
     else:
         network = build_network(config.network, {"classes": len(label_set(recipe.target))})
+    _check_crop(recipe.pose.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     bf16 = number_format(device) == torch.bfloat16
     return TrainState(network, average, build_optimisers(network, config.optimiser, config.learning_rate, bf16))
+
+
+def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
+    # a single voxel at the coarsest level has no spread to normalise by
+    if any(size % multiple for size in crop_voxels) or max(crop_voxels) == multiple:
+        raise TrainingError(
+            f"crop_voxels of the recipe is {list(crop_voxels)}, but this network wants multiples of {multiple}, "
+            f"at least one of them above {multiple}; change the recipe"
+        )
 
 
 def _step(

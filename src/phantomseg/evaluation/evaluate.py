@@ -42,7 +42,8 @@ class Evaluation:
 
     def mean_dice(self, structures: Iterable[str] | None = None) -> float:
         """Mean Dice of the structures named (all by default), undefined ones left out."""
-        chosen = [row.dice for row in self.rows if structures is None or row.structure in set(structures)]
+        names = None if structures is None else set(structures)
+        chosen = [row.dice for row in self.rows if names is None or row.structure in names]
         defined = [value for value in chosen if not math.isnan(value)]
         return sum(defined) / len(defined) if defined else math.nan
 

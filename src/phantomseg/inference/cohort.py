@@ -11,6 +11,7 @@ from phantomseg.image.files import read_image, stem, write_image
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.volumes import write_volumes
+from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
 
 Extra = Callable[[Path, Image, Segmentation], Path]
@@ -39,7 +40,9 @@ def segment_files(scans: list[Path], folder: Path, model: Model, options: Option
 
     Raises:
         ScanError: two scans would be written to the same file.
+        LabelError: the model does not predict such a label set.
     """
+    merge(model.labels.name, label_set(options.labels).name)
     names: dict[str, Path] = {}
     for scan in scans:
         other = names.setdefault(stem(scan), scan)
@@ -51,7 +54,8 @@ def segment_files(scans: list[Path], folder: Path, model: Model, options: Option
             image = read_image(scan)
             result = segment(image, model, options.labels, options.flip)
         except PhantomSegError as error:
-            yield Outcome(scan, error=str(error))
+            reason = str(error)
+            yield Outcome(scan, error=reason if str(scan) in reason else f"{scan}: {reason}")
             continue
         written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
         write_image(written[0], result.image)

@@ -10,7 +10,7 @@ from phantomseg.labels import merge
 from phantomseg.network.model import Block, Model
 from phantomseg.runtime import number_format
 
-SLAB_VOXELS = 16
+SLAB_VOXELS = 32
 CHUNK_VOXELS = 2**15
 
 

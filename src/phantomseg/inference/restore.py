@@ -1,24 +1,27 @@
-"""From probabilities on the network's grid to labels on the scan's own grid, one class at a time."""
+"""From probabilities on the network's grid to labels on the scan's own grid, one block at a time."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
 
 import nibabel as nib
 import numpy as np
 import torch
 
-from phantomseg.image.grid import content_box
 from phantomseg.image.image import Image
 from phantomseg.inference.prepare import Prepared
 from phantomseg.labels import LabelSet
 
-LEAST_PROBABILITY = 0.02  # a class is looked at only in the box where it exceeds this
+LEAST_PROBABILITY = 0.02  # a class that stays below it in a whole block is left out there
+BLOCK_VOXELS = 48
 
 
 def restore(probabilities: torch.Tensor, prepared: Prepared, labels: LabelSet) -> Image:
     """Label map with the scan's shape, affine and header.
 
-    Each class's probability is brought to the scan's grid (trilinear) within its own box, and a running maximum
-    decides; classes × voxels of the scan are never held.
+    In each block of the scan, the probabilities of the classes found there are brought to the scan's grid
+    (trilinear), and the highest wins; classes × voxels of the scan are never held.
 
     Args:
         probabilities: (C, I, J, K) on the network's grid.
@@ -29,24 +32,57 @@ def restore(probabilities: torch.Tensor, prepared: Prepared, labels: LabelSet) -
     to_grid = np.linalg.inv(prepared.cropped.image.affine) @ prepared.canonical.image.affine
     # the grids share their axes, so the map is a factor and a shift an axis
     places = [to_grid[axis, axis] * np.arange(n) + to_grid[axis, 3] for axis, n in enumerate(shape)]
-    best = torch.full(shape, 0.5, dtype=torch.float32)  # outside the network's grid nothing beats background
-    chosen = torch.zeros(shape, dtype=torch.uint8)
-    seen = tuple(_seen(place, size) for place, size in zip(places, probabilities.shape[1:], strict=True))
-    best[seen] = _interpolate(probabilities[0].float(), [p[s] for p, s in zip(places, seen, strict=True)])
-    for channel in range(1, len(probabilities)):
-        found = (probabilities[channel] > LEAST_PROBABILITY).numpy()
-        if not found.any():
-            continue
-        low, high = content_box(found)
-        low, high = np.maximum(low - 1, 0), np.minimum(high + 1, found.shape)
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        target = tuple(_between(place, a, b) for place, a, b in zip(places, low, high, strict=True))
-        local = [place[t] - a for place, t, a in zip(places, target, low, strict=True)]
-        value = _interpolate(probabilities[channel][box].float(), local)
-        better = value > best[target]
-        best[target] = torch.where(better, value, best[target])
-        chosen[target] = torch.where(better, torch.tensor(channel, dtype=torch.uint8), chosen[target])
-    return _onto_scan(labels.ids[chosen.numpy()], prepared.scan)
+    inside = [_inside(place, size) for place, size in zip(places, probabilities.shape[1:], strict=True)]
+    chosen = np.zeros(shape, dtype=np.uint8)  # outside the network's grid there is background
+    for block in _blocks(inside):
+        chosen[block] = _most_probable(probabilities, [place[s] for place, s in zip(places, block, strict=True)])
+    return _onto_scan(labels.ids[chosen], prepared.scan)
+
+
+def _most_probable(probabilities: torch.Tensor, places: list[np.ndarray]) -> np.ndarray:
+    """Channel of the highest probability at the grid of `places`, one ascending list an axis."""
+    low = [int(max(np.floor(place[0]), 0)) for place in places]
+    box = tuple(slice(a, int(np.ceil(place[-1])) + 1) for a, place in zip(low, places, strict=True))
+    near = probabilities[(slice(None), *box)]
+    present = (near.flatten(1).amax(1) > LEAST_PROBABILITY).nonzero()[:, 0]
+    if len(present) < 2:
+        return np.full([len(place) for place in places], int(present[0]) if len(present) else 0, dtype=np.uint8)
+    value = near.index_select(0, present).float()
+    for axis, (place, start) in enumerate(zip(places, low, strict=True), start=1):
+        value = _interpolate(value, axis, place - start)
+    best, chosen = value[0], torch.full(value.shape[1:], int(present[0]), dtype=torch.uint8)
+    for channel, candidate in zip(present[1:].tolist(), value[1:], strict=True):  # argmax would stride over memory
+        chosen.masked_fill_(candidate > best, channel)
+        best = torch.maximum(best, candidate)
+    return chosen.numpy()
+
+
+def _interpolate(value: torch.Tensor, axis: int, place: np.ndarray) -> torch.Tensor:
+    """Values at the places along one axis, linear, nearest beyond the border."""
+    size = value.shape[axis]
+    at = torch.from_numpy(np.clip(place, 0, size - 1))
+    low = at.floor().long().clamp(max=max(size - 2, 0))
+    weight = (at - low).float()
+    if len(low) == size and torch.equal(at, torch.arange(size, dtype=at.dtype)):
+        return value
+    shape = [1] * value.ndim
+    shape[axis] = -1
+    upper = value.index_select(axis, (low + 1).clamp(max=size - 1))
+    return torch.lerp(value.index_select(axis, low), upper, weight.view(shape))
+
+
+def _inside(place: np.ndarray, size: int) -> tuple[int, int]:
+    """First index, and one past the last, whose place lies in the network's grid."""
+    found = np.flatnonzero((place > -0.5) & (place < size - 0.5))
+    return (int(found[0]), int(found[-1]) + 1) if found.size else (0, 0)
+
+
+def _blocks(ranges: list[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
+    """Blocks that share out the ranges of the three axes."""
+    starts = [range(low, high, BLOCK_VOXELS) for low, high in ranges]
+    ends = [high for _, high in ranges]
+    for corner in itertools.product(*starts):
+        yield tuple(slice(a, min(a + BLOCK_VOXELS, end)) for a, end in zip(corner, ends, strict=True))
 
 
 def _onto_scan(values: np.ndarray, scan: Image) -> Image:
@@ -56,30 +92,3 @@ def _onto_scan(values: np.ndarray, scan: Image) -> Image:
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), to_canonical)
     voxels = nib.orientations.apply_orientation(values.astype(smallest), back)
     return scan.with_voxels(np.ascontiguousarray(voxels))
-
-
-def _seen(place: np.ndarray, size: int) -> slice:
-    inside = np.flatnonzero((place > -0.5) & (place < size - 0.5))
-    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
-
-
-def _between(place: np.ndarray, low: int, high: int) -> slice:
-    """Indices whose place lies on or between the first and the last voxel of a box."""
-    inside = np.flatnonzero((place >= low - 0.5) & (place <= high - 0.5))
-    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
-
-
-def _interpolate(volume: torch.Tensor, places: list[np.ndarray]) -> torch.Tensor:
-    """Values at the grid of `places` (ascending, one list an axis), trilinear, nearest beyond the border."""
-    for axis, place in enumerate(places):
-        size = volume.shape[axis]
-        at = torch.from_numpy(np.clip(place, 0, size - 1))
-        low = at.floor().long().clamp(max=max(size - 2, 0))
-        weight = (at - low).float()
-        if not weight.any() and len(low) == size:
-            continue
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        upper = volume.index_select(axis, (low + 1).clamp(max=size - 1))
-        volume = torch.lerp(volume.index_select(axis, low), upper, weight.view(shape))
-    return volume

@@ -149,6 +149,7 @@ def test_evaluate_by_hand() -> None:
     assert all(math.isnan(value) for value in scores(rows["left thalamus"]))
     assert found.mean_dice() == pytest.approx((2 / 3 + 1 + 4 * 0) / 6)
     assert found.mean_dice(["brain-stem", "left caudate", "left thalamus"]) == 0.5
+    assert found.mean_dice(name for name in ("brain-stem", "left caudate")) == 0.5
     assert math.isnan(found.mean_dice(["left thalamus"]))
     assert found.laterality_error == 0.5  # the putamen, of putamen and the one voxel of ventricle
 

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import command
+import nibabel as nib
+import numpy as np
+import phantom
+import pytest
+import torch
+
+from phantomseg.cli.main import main
+from phantomseg.labels import label_set, merge
+
+QUICK = ("--device", "cpu", "--threads", 1)  # volumes this small are slower on several threads
+Capture = pytest.CaptureFixture[str]
+LEFT_POSTERIOR = np.array([[-1.0, 0, 0, 9], [0, -1.2, 0.1, 8], [0, 0.1, 1.4, -11], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return command.tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    return phantom.save(tmp_path / "scan.nii.gz", command.head_scan(), LEFT_POSTERIOR)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    return command.small_recipe(tmp_path / "recipe.toml")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def volumes(folder: Path) -> np.ndarray:
+    (row,) = table(folder / "volumes.csv")
+    return np.array([float(value) for key, value in row.items() if key != "scan"])
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_segment_writes_label_maps_on_the_grid_of_each_scan(tmp_path: Path, model: Path, capfd: Capture) -> None:
+    scans = [phantom.save(tmp_path / "a.nii.gz", command.head_scan(), LEFT_POSTERIOR)]
+    nib.save(nib.MGHImage(command.head_scan((17, 20, 19)), np.eye(4)), tmp_path / "b.mgz")
+    scans.append(tmp_path / "b.mgz")
+    for number, flag in enumerate(("--output", "-o")):
+        out = tmp_path / str(number) / "new"
+        assert command.run("segment", *scans, flag, out, "--model", model, *QUICK) == 0
+        assert files(out) == ["a_dseg.nii.gz", "b_dseg.nii.gz", "volumes.csv"]
+        for path, result in zip(scans, (out / "a_dseg.nii.gz", out / "b_dseg.nii.gz"), strict=True):
+            assert nib.load(result).shape == nib.load(path).shape
+            np.testing.assert_allclose(nib.load(result).affine, nib.load(path).affine, atol=1e-6)
+        assert (nib.load(out / "a_dseg.nii.gz").affine == nib.load(scans[0]).affine).all()
+        rows = table(out / "volumes.csv")
+        assert [row["scan"] for row in rows] == [str(path) for path in scans]
+        assert list(rows[0]) == ["scan", *label_set("freesurfer").names[1:]]
+        printed = capfd.readouterr()
+        assert printed.err == ""
+        assert all(str(path) in printed.out for path in (*scans, *out.iterdir()))
+
+
+@pytest.mark.parametrize("labels", ["freesurfer", "siam", "tissue", "brain", "head"])
+def test_segment_labels(tmp_path: Path, model: Path, scan: Path, labels: str) -> None:
+    assert command.run("segment", scan, "-o", tmp_path / "out", "--model", model, "--labels", labels, *QUICK) == 0
+    values = np.unique(voxels(tmp_path / "out" / "scan_dseg.nii.gz"))
+    assert set(values.tolist()) <= set(label_set(labels).ids.tolist())
+    (row,) = table(tmp_path / "out" / "volumes.csv")
+    assert list(row) == ["scan", *label_set(labels).names[1:]]
+    # probabilities are added before a label is chosen, so the volumes of the finest set add up to those of any other
+    assert command.run("segment", scan, "-o", tmp_path / "fine", "--model", model, "--labels", "head", *QUICK) == 0
+    expected = np.zeros(len(label_set(labels)))
+    np.add.at(expected, merge("head", labels).channels[1:], volumes(tmp_path / "fine"))
+    np.testing.assert_allclose(volumes(tmp_path / "out"), expected[1:], rtol=0.02, atol=1)
+
+
+def test_segment_model(tmp_path: Path, model: Path, scan: Path) -> None:
+    other = command.tiny_model(tmp_path / "other", seed=1)
+    for folder, out in ((model, "a"), (model, "b"), (other, "c")):
+        assert command.run("segment", scan, "-o", tmp_path / out, "--model", folder, *QUICK) == 0
+    assert (volumes(tmp_path / "a") == volumes(tmp_path / "b")).all()
+    assert (volumes(tmp_path / "a") != volumes(tmp_path / "c")).any()
+
+
+def test_segment_flip(tmp_path: Path, model: Path) -> None:
+    # 24 voxels and a rim of 4 a side are a multiple of what the network wants, so nothing is padded on one side
+    noise = np.zeros((40, 32, 32), dtype=np.float32)
+    noise[8:32, 4:28, 4:28] = np.random.default_rng(0).uniform(1, 2, (24, 24, 24))
+    for name, image in (("left", noise), ("right", noise[::-1])):
+        path = phantom.save(tmp_path / f"{name}.nii.gz", image)
+        for flag in ("--flip", "--no-flip"):
+            assert command.run("segment", path, "-o", tmp_path / (name + flag), "--model", model, flag, *QUICK) == 0
+    mirror = label_set("freesurfer").mirror[1:] - 1
+    flipped = volumes(tmp_path / "right--flip")[mirror]
+    np.testing.assert_allclose(volumes(tmp_path / "left--flip"), flipped, rtol=0.02, atol=1)
+    plain = volumes(tmp_path / "right--no-flip")[mirror]
+    assert not np.allclose(volumes(tmp_path / "left--no-flip"), plain, rtol=0.02, atol=1)
+
+
+def test_segment_overlay(tmp_path: Path, model: Path, scan: Path) -> None:
+    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model)
+    assert command.run(*arguments, "--no-overlay", *QUICK) == 0
+    assert files(tmp_path / "out") == ["scan_dseg.nii.gz", "volumes.csv"]
+    assert command.run(*arguments, "--overlay", *QUICK) == 0
+    assert (tmp_path / "out" / "scan_overlay.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_segment_device_and_threads(tmp_path: Path, model: Path, scan: Path) -> None:
+    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model)
+    for count in (2, 1):
+        assert command.run(*arguments, "--device", "cpu", "--threads", count) == 0
+        assert torch.get_num_threads() == count
+    assert (tmp_path / "out" / "scan_dseg.nii.gz").is_file()
+
+
+def synthesize(template_folder: Path, output: Path, recipe: Path, *flags: object) -> list[np.ndarray]:
+    arguments = ("--templates", template_folder, "--output", output, "--recipe", recipe)
+    assert command.run("synthesize", *arguments, *QUICK, *flags) == 0
+    return [voxels(path) for path in sorted(output.glob("*.nii.gz")) if "dseg" not in path.name]
+
+
+def test_synthesize_number_seed_and_first(template_folder: Path, tmp_path: Path, recipe: Path, capfd: Capture) -> None:
+    samples = synthesize(template_folder, tmp_path / "a", recipe, "--number", 2)
+    names = [f"sample-0-{n}{suffix}" for n in (0, 1) for suffix in (".json", ".nii.gz", "_dseg.nii.gz")]
+    assert files(tmp_path / "a") == sorted(["contact_sheet.png", *names])
+    assert f"2 samples in {tmp_path / 'a'}" in capfd.readouterr().out
+    assert [sample.shape for sample in samples] == [(32, 32, 32)] * 2
+    assert (samples[0] != samples[1]).any()
+    (second,) = synthesize(template_folder, tmp_path / "b", recipe, "-n", 1, "--first", 1)
+    assert "sample-0-1.nii.gz" in files(tmp_path / "b") and (second == samples[1]).all()
+    (other,) = synthesize(template_folder, tmp_path / "c", recipe, "-n", 1, "--seed", 5)
+    assert "sample-5-0.nii.gz" in files(tmp_path / "c") and (other != samples[0]).any()
+    values = np.unique(voxels(tmp_path / "a" / "sample-0-0_dseg.nii.gz"))
+    assert set(values.tolist()) <= set(label_set("head").ids.tolist())
+    assert (tmp_path / "a" / "contact_sheet.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_synthesize_templates_recipe_and_output(template_folder: Path, tmp_path: Path, capfd: Capture) -> None:
+    small = command.small_recipe(tmp_path / "small.toml", crop=16, replace=('"head"', '"tissue"'))
+    packed = tmp_path / "deep" / "packed.npz"
+    for flag in ("--output", "-o"):
+        assert command.run("prepare", "--templates", template_folder, flag, packed) == 0
+        assert packed.is_file() and files(packed.parent) == ["packed.npz"]
+        assert f"2 label maps in {packed}" in capfd.readouterr().out
+        packed.unlink()
+    assert command.run("prepare", "--templates", template_folder, "-o", packed.with_suffix("")) == 0
+    for name, source in (("a", template_folder), ("b", packed)):
+        arguments = ("--templates", source, "-o", tmp_path / name, "--recipe", small, "--number", 1)
+        assert command.run("synthesize", *arguments, *QUICK) == 0
+    for name in ("sample-0-0.nii.gz", "sample-0-0_dseg.nii.gz"):
+        assert voxels(tmp_path / "a" / name).shape == (16, 16, 16)
+        assert (voxels(tmp_path / "a" / name) == voxels(tmp_path / "b" / name)).all()
+    values = np.unique(voxels(tmp_path / "a" / "sample-0-0_dseg.nii.gz"))
+    assert set(values.tolist()) <= set(label_set("tissue").ids.tolist())
+    assert synthesize(template_folder, tmp_path / "c", small, "-n", 1)[0].shape == (16, 16, 16)
+
+
+def test_synthesize_device_and_threads(template_folder: Path, tmp_path: Path, recipe: Path) -> None:
+    for count in (2, 1):
+        flags = ("-n", 1, "--device", "cpu", "--threads", count)
+        assert len(synthesize(template_folder, tmp_path / str(count), recipe, *flags)) == 1
+        assert torch.get_num_threads() == count
+
+
+def label_map(path: Path, *values: int) -> Path:
+    labels = np.zeros((len(values), 2, 2), dtype=np.int16)
+    labels[:, 0, 0] = values
+    return phantom.save(path, labels)
+
+
+def test_evaluate(tmp_path: Path, capfd: Capture) -> None:
+    predicted = label_map(tmp_path / "p.nii.gz", 12, 51, 51, 16)
+    reference = label_map(tmp_path / "r.nii.gz", 12, 51, 12, 16)
+    for flag in ("--output", "-o"):
+        assert command.run("evaluate", predicted, reference, flag, tmp_path / f"{flag}.csv") == 0
+        rows = {row["structure"]: row for row in table(tmp_path / f"{flag}.csv")}
+        assert tuple(rows) == label_set("freesurfer").names[1:]
+        assert float(rows["left putamen"]["dice"]) == pytest.approx(2 / 3)
+        assert rows["left putamen"]["predicted_mm3"] == "1.0" and rows["left putamen"]["reference_mm3"] == "2.0"
+        assert rows["left caudate"]["dice"] == ""
+    printed = capfd.readouterr()
+    assert "mean Dice 0.778, wrong side 33.33 %" in printed.out and printed.err == ""
+    assert command.run("evaluate", predicted, reference) == 0
+    assert files(tmp_path) == ["--output.csv", "-o.csv", "p.nii.gz", "r.nii.gz"]
+
+
+def test_evaluate_merge_sides(tmp_path: Path, capfd: Capture) -> None:
+    paths = [label_map(tmp_path / "p.nii.gz", 12, 51, 51, 16), label_map(tmp_path / "r.nii.gz", 51, 51, 12, 16)]
+    assert command.run("evaluate", *paths, "--merge-sides", "-o", tmp_path / "rows.csv") == 0
+    rows = {row["structure"]: row for row in table(tmp_path / "rows.csv")}
+    assert len(rows) == 18 and not any(name.startswith(("left ", "right ")) for name in rows)
+    assert rows["putamen"]["dice"] == "1.0" and rows["brain-stem"]["dice"] == "1.0"
+    assert "mean Dice 1.000, wrong side 66.67 %" in capfd.readouterr().out
+
+
+def test_evaluate_labels(tmp_path: Path) -> None:
+    paths = [label_map(tmp_path / f"{name}.nii.gz", 1, 2, 2, 0) for name in "pr"]
+    assert command.run("evaluate", *paths, "--labels", "brain", "-o", tmp_path / "rows.csv") == 0
+    rows = [(row["structure"], row["dice"]) for row in table(tmp_path / "rows.csv")]
+    assert rows == [("brain", "1.0"), ("cerebrospinal fluid around the brain", "1.0")]
+
+
+def test_every_flag_is_tested() -> None:
+    command.check_every_flag_is_tested(
+        "segment",
+        {
+            "scans": test_segment_writes_label_maps_on_the_grid_of_each_scan,
+            "output": test_segment_writes_label_maps_on_the_grid_of_each_scan,
+            "labels": test_segment_labels,
+            "model": test_segment_model,
+            "flip": test_segment_flip,
+            "overlay": test_segment_overlay,
+            "device": test_segment_device_and_threads,
+            "threads": test_segment_device_and_threads,
+        },
+    )
+    samples = dict.fromkeys(("templates", "output", "recipe"), test_synthesize_templates_recipe_and_output)
+    samples |= dict.fromkeys(("number", "seed", "first"), test_synthesize_number_seed_and_first)
+    samples |= dict.fromkeys(("device", "threads"), test_synthesize_device_and_threads)
+    command.check_every_flag_is_tested("synthesize", samples)
+    prepared = dict.fromkeys(("templates", "output"), test_synthesize_templates_recipe_and_output)
+    command.check_every_flag_is_tested("prepare", prepared)
+    scored = dict.fromkeys(("prediction", "reference", "output"), test_evaluate)
+    scored |= {"merge_sides": test_evaluate_merge_sides, "labels": test_evaluate_labels}
+    command.check_every_flag_is_tested("evaluate", scored)
+
+
+def test_version_and_help(capfd: Capture) -> None:
+    assert command.run("--version") == 0
+    assert capfd.readouterr().out.strip() == version("phantomseg")
+    assert command.run("--help") == 0
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "For research use; not for diagnosis." in printed
+    assert all(name in printed for name in ("segment", "synthesize", "prepare", "train", "evaluate"))
+    (script,) = entry_points(group="console_scripts", name="phantomseg")
+    assert script.load() is main
+
+
+@pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["train", "--help"], ["--version"]], ids=" ".join)
+def test_help_does_not_import_torch(words: list[str]) -> None:
+    code = f"from phantomseg.cli.main import main; main({words})"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    modules = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in modules and not modules & {"torch", "scipy", "nibabel", "matplotlib"}

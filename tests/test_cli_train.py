@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import command
+import numpy as np
+import phantom
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import phantomseg.cli.train
+from phantomseg.network.model import load_model
+from phantomseg.training import validate
+
+Capture = pytest.CaptureFixture[str]
+QUICK = ("--device", "cpu", "--threads", 1)
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return command.tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def basics(tmp_path: Path, template_folder: Path, model: Path) -> list[object]:
+    """A run on crops of 16 voxels that begins with the tiny model, on one thread."""
+    recipe = command.small_recipe(tmp_path / "recipe.toml", crop=16)
+    return ["--templates", template_folder, "--recipe", recipe, "--start", model, *QUICK]
+
+
+def train(folder: Path, *flags: object) -> Rows:
+    assert command.run("train", "-o", folder, *flags) == 0
+    with open(folder / "log.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(rows: Rows) -> list[float]:
+    return [float(row["loss"]) for row in rows]
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))["record"]
+
+
+def weights(folder: Path) -> np.ndarray:
+    tensors = load_file(folder / "weights.safetensors")
+    return np.concatenate([tensors[name].float().numpy().ravel() for name in sorted(tensors)])
+
+
+def test_files_of_a_run(tmp_path: Path, basics: list[object], capfd: Capture) -> None:
+    for flag in ("--output", "-o"):
+        run = tmp_path / flag
+        assert command.run("train", flag, run, *basics, "--steps", 3) == 0
+        names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
+        wanted = ["checkpoint.pt", "log.csv", "loss.png", "model", "model/model.json", "model/weights.safetensors"]
+        assert names == wanted
+        assert load_model(run / "model").labels.name == "head"
+        printed = capfd.readouterr()
+        assert printed.err == "" and printed.out.splitlines()[-1] == str(run / "model")
+    assert (tmp_path / "-o" / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_steps(tmp_path: Path, basics: list[object]) -> None:
+    rows = train(tmp_path / "run", *basics, "--steps", 3)
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert [row["dice_held_out"] != "" for row in rows] == [False, False, True]
+    assert np.isfinite(losses(rows)).all()
+    assert record(tmp_path / "run")["steps"] == 3
+
+
+def test_minutes(tmp_path: Path, basics: list[object]) -> None:
+    rows = train(tmp_path / "run", *basics, "--minutes", 0.01)
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds[-1] >= 0.6 and all(second < 0.6 for second in seconds[:-1])
+
+
+def test_templates_and_recipe(tmp_path: Path, basics: list[object], template_folder: Path) -> None:
+    packed = tmp_path / "packed.npz"
+    assert command.run("prepare", "--templates", template_folder, "-o", packed) == 0
+    folder = losses(train(tmp_path / "a", *basics, "--steps", 1))
+    assert losses(train(tmp_path / "b", *basics, "--templates", packed, "--steps", 1)) == folder
+    other = command.small_recipe(tmp_path / "other.toml", crop=16, replace=("[0.82, 1.18]", "[1.3, 1.4]"))
+    assert losses(train(tmp_path / "c", *basics, "--recipe", other, "--steps", 1)) != folder
+    assert record(tmp_path / "b")["templates"] == ["one", "two"]
+    assert record(tmp_path / "c")["recipe"]["pose"]["scaling"] == {"uniform": [1.3, 1.4]}
+
+
+def test_seed_and_batch(tmp_path: Path, basics: list[object]) -> None:
+    flags = {"a": (), "b": ("--seed", 0, "--batch", 1), "c": ("--seed", 7), "d": ("--batch", 2)}
+    found = {name: losses(train(tmp_path / name, *basics, "--steps", 2, *flags[name])) for name in flags}
+    assert found["a"] == found["b"]
+    assert len({values[0] for values in found.values()}) == 3
+    assert record(tmp_path / "c")["config"]["seed"] == 7
+    assert record(tmp_path / "d")["config"]["batch"] == 2
+
+
+def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
+    muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon"))
+    adam = losses(train(tmp_path / "b", *basics, "--steps", 2, "--optimiser", "adam"))
+    assert muon[0] == adam[0] and muon[1] != adam[1]
+    assert record(tmp_path / "b")["config"]["optimiser"] == "adam"
+
+
+def test_start_and_learning_rate(tmp_path: Path, basics: list[object], model: Path) -> None:
+    rows = train(tmp_path / "a", *basics, "--steps", 2, "--start", model, "--learning-rate", 0)
+    assert [float(row["learning_rate"]) for row in rows] == [0, 0]
+    np.testing.assert_array_equal(weights(tmp_path / "a" / "model"), weights(model))
+    rows = train(tmp_path / "b", *basics, "--steps", 2, "--learning-rate", 0.01)
+    assert float(rows[0]["learning_rate"]) == pytest.approx(0.01 / 50)  # the first of 50 steps of warm-up
+    assert (weights(tmp_path / "b" / "model") != weights(model)).any()
+
+
+@pytest.mark.parametrize("name", ["fast", "unet"])
+def test_network(tmp_path: Path, template_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(validate, "held_out_dice", lambda *arguments: {"dice_held_out": 0.5})
+    recipe = command.small_recipe(tmp_path / "recipe.toml", replace=("[32, 32, 32]", "[32, 16, 16]"))
+    flags = ("--templates", template_folder, "--recipe", recipe, "--steps", 1, "--network", name, *QUICK)
+    (row,) = train(tmp_path / "run", *flags)
+    assert np.isfinite(losses([row])).all() and row["dice_held_out"] == "0.5"
+    description = json.loads((tmp_path / "run" / "model" / "model.json").read_text(encoding="utf-8"))
+    assert description["network"] == description["record"]["config"]["network"] == name
+
+
+def test_validate(tmp_path: Path, basics: list[object]) -> None:
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    labels = np.where(phantom.head((20, 22, 18)) < 100, phantom.head((20, 22, 18)), 0).astype(np.int16)
+    phantom.save(folder / "a.nii.gz", command.head_scan())
+    phantom.save(folder / "a_dseg.nii.gz", labels)
+    rows = train(tmp_path / "run", *basics, "--steps", 3, "--validate", folder, "--validate-every", 2)
+    for key in ("dice_scans", "dice_held_out"):
+        assert rows[0][key] == ""
+        assert all(0 <= float(row[key]) <= 1 for row in rows[1:])
+    assert set(record(tmp_path / "run")["scores"]) == {"dice_scans", "dice_held_out"}
+
+
+def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    straight = train(tmp_path / "straight", *basics, "--steps", 4)
+
+    def interrupt(state: object, progress: float) -> None:
+        if progress == 0.5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phantomseg.cli.train, "_report", interrupt)
+        assert len(train(tmp_path / "run", *basics, "--steps", 4)) == 2
+    assert load_model(tmp_path / "run" / "model").labels.name == "head"
+    capfd.readouterr()
+    assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4) == 2
+    assert "holds a run already; add --resume, or choose another folder" in capfd.readouterr().err
+    assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 5, "--resume") == 2
+    assert "was made with another config; resume with the same" in capfd.readouterr().err
+    rows = train(tmp_path / "run", *basics, "--steps", 4, "--resume")
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert losses(rows) == losses(straight)
+    np.testing.assert_array_equal(weights(tmp_path / "run" / "model"), weights(tmp_path / "straight" / "model"))
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"junk")
+    capfd.readouterr()
+    assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4, "--resume") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "checkpoint.pt is damaged" in line and "start anew" in line
+
+
+def test_compile(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    plain = train(tmp_path / "a", *basics, "--steps", 1)
+    assert compiled == []
+    assert losses(train(tmp_path / "b", *basics, "--steps", 1, "--compile")) == losses(plain)
+    assert [function.__name__ for function in compiled] == ["encode"]
+
+
+def test_device_and_threads(tmp_path: Path, basics: list[object]) -> None:
+    for count in (2, 1):
+        flags = ("--steps", 1, "--device", "cpu", "--threads", count)
+        assert len(train(tmp_path / str(count), *basics, *flags)) == 1
+        assert torch.get_num_threads() == count
+
+
+def test_every_flag_is_tested() -> None:
+    tests = {
+        "output": test_files_of_a_run,
+        "steps": test_steps,
+        "minutes": test_minutes,
+        "network": test_network,
+        "optimiser": test_optimiser,
+        "resume": test_resume,
+        "compiled": test_compile,
+    }
+    tests |= dict.fromkeys(("templates", "recipe"), test_templates_and_recipe)
+    tests |= dict.fromkeys(("seed", "batch"), test_seed_and_batch)
+    tests |= dict.fromkeys(("start", "learning_rate"), test_start_and_learning_rate)
+    tests |= dict.fromkeys(("validate", "validate_every"), test_validate)
+    tests |= dict.fromkeys(("device", "threads"), test_device_and_threads)
+    command.check_every_flag_is_tested("train", tests)

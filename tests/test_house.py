@@ -11,13 +11,14 @@ import phantomseg
 
 ROOT = Path(phantomseg.__file__).parent
 FLOORS = [
-    {"errors", "rng", "runtime", "__init__"},
+    {"errors", "rng", "runtime"},
     {"labels", "image"},
     {"synth", "network", "evaluation"},
     {"models"},
     {"inference"},
     {"report", "training"},
     {"cli"},
+    {"__init__", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 STRANGERS = {"synth", "network", "evaluation"}  # these do not know each other

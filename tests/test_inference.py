@@ -189,6 +189,12 @@ def test_dark_border_is_cut_before_the_network() -> None:
     assert np.array_equal(found.voxels[40:-40, 40:-40, 40:-40] > 0, image.voxels > 0.5)
 
 
+def test_a_single_bright_voxel_is_prepared_with_room_for_the_network() -> None:
+    voxels = np.zeros((20, 20, 20), dtype=np.float32)
+    voxels[10, 10, 10] = 1.0
+    assert min(prepare(Image(voxels, np.eye(4)), 1.0, 16).image.shape[2:]) == 32
+
+
 def test_restore_interpolates_probabilities_not_labels() -> None:
     given = scan(0.5, 8)
     prepared = prepare(given, 1.0, 4)

@@ -121,6 +121,7 @@ def test_synthseg_recipe_is_the_papers() -> None:
         ({"pose": {"rotation_deg": [1, 2]}}, "wanted a number or one of"),
         ({"pose": {"flip_probability": 2}}, "between 0 and 1"),
         ({"pose": 3}, "wanted a table"),
+        ({"pose": {"scaling": {"uniform": [0, 1]}}}, "wanted factors above 0"),
         ({"tissues": {"shared_sides_probability": "no"}}, "wanted a number"),
     ],
 )

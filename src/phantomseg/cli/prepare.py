@@ -18,6 +18,6 @@ def run(
     from phantomseg.synth.templates import load_templates, save_templates
 
     loaded = load_templates(templates)
-    output = output.with_suffix(".npz")
+    output = output if output.suffix == ".npz" else output.with_name(f"{output.name}.npz")
     save_templates(loaded, output)
     print(f"{len(loaded.names)} label maps in {output} ({output.stat().st_size / 1e6:.1f} MB)")

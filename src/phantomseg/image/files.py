@@ -142,6 +142,7 @@ def write_image(path: Path, image: Image) -> None:
         return
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     file = kind(voxels, image.affine)
+    file.header.set_xyzt_units("mm")
     if isinstance(header, nib.Nifti1Header):
         file = kind(voxels, image.affine, _clean(header, voxels.dtype))
         # the affine of a file comes from one of the two; both are kept, bit for bit

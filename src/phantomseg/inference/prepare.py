@@ -38,7 +38,8 @@ def prepare(scan: Image, spacing_mm: float, multiple: int) -> Prepared:
     voxels = fine.image.voxels
     low, high = content_box(_rescaled(voxels) > CONTENT)
     low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, voxels.shape)
-    high = low + -(-(high - low) // multiple) * multiple
+    # at least two voxels at the network's coarsest level: one has no spread to normalise by
+    high = low + np.maximum(-(-(high - low) // multiple), 2) * multiple
     # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it
     placed = crop(fine.image.with_voxels(voxels - voxels.min()), low, high)
     image = torch.from_numpy(_rescaled(placed.image.voxels))[None, None]

@@ -104,6 +104,8 @@ def load_model(folder: Path) -> Model:
         weights = load_file(folder / "weights.safetensors")
         network.load_state_dict({name: value.float() for name, value in weights.items()})
         spacing_mm, record = float(description["spacing_mm"]), description["record"]
+        if not spacing_mm > 0:
+            raise ModelError(f"spacing_mm is {spacing_mm}, wanted more than 0")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {folder} is damaged ({reason}); copy the whole folder again") from error

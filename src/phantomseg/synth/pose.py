@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from phantomseg.errors import RecipeError
 from phantomseg.rng import Distribution, Uniform, draw_seed
 from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
 from phantomseg.synth.templates import Templates
@@ -34,6 +35,11 @@ class PoseSettings:
     warp_std_mm: Distribution = Uniform(0, 4)
     warp_nodes_mm: float = 25.0
     flip_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        least = getattr(self.scaling, "low", getattr(self.scaling, "value", 1.0))
+        if least <= 0:
+            raise RecipeError(f"recipe key pose.scaling goes down to {least}, wanted factors above 0")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def draw_resolution(settings: ResolutionSettings, rng: np.random.Generator) -> R
             spacing = np.array(settings.isotropic_mm.draw(rng, 3))
         else:
             spacing[rng.integers(3)] = settings.slices_mm.draw(rng, 1)[0]
-    thickness = rng.uniform(1, spacing)
+    thickness = rng.uniform(np.minimum(1, spacing), spacing)
     factor = settings.blur_factor.draw(rng, 1)[0]
     sigma = np.where(spacing > 1, SIGMA_PER_SPACING * thickness, settings.least_sigma_mm) * factor
     noise = settings.noise_std.draw(rng, 1)[0]

@@ -15,7 +15,7 @@ from torch import nn
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
-from phantomseg.network.model import Block, Model, build_network, save_model
+from phantomseg.network.model import Block, Model, build_network, network_name, save_model
 from phantomseg.runtime import keep_freed_memory, number_format
 from phantomseg.synth.generate import Batch, generate
 from phantomseg.synth.recipe import Recipe, record
@@ -82,10 +82,11 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
     torch.manual_seed(config.seed)
     if run.start is not None:
         network = run.start.network
-        if run.start.labels.name != recipe.target:
+        is_what, wanted = (run.start.labels.name, network_name(network)), (recipe.target, config.network)
+        if is_what != wanted:
             raise TrainingError(
-                f"the model to start from predicts {run.start.labels.name!r}, the recipe {recipe.target!r}; "
-                "choose a recipe of the same target"
+                "the model to start from predicts {!r} with network {!r}, ".format(*is_what)
+                + "this run wants {!r} with {!r}; choose recipe and network to fit".format(*wanted)
             )
     else:
         network = build_network(config.network, {"classes": len(label_set(recipe.target))})

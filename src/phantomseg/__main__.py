@@ -1,0 +1,5 @@
+"""`python -m phantomseg`."""
+
+from phantomseg.cli.main import main
+
+main()

@@ -1,6 +1,8 @@
-"""Class probabilities on the network's grid, decoded slab by slab, already in the label set asked for."""
+"""Class probabilities on the network's grid, decoded block by block, already in the label set asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,8 +12,9 @@ from phantomseg.labels import merge
 from phantomseg.network.model import Block, Model
 from phantomseg.runtime import number_format
 
-SLAB_VOXELS = 32
-CHUNK_VOXELS = 2**15
+# blocks whose logits stay below the 32 MB that the C library reuses, chunks that fit the processor's cache
+BLOCK_VOXELS = (16, 64)
+CHUNK_VOXELS = 2**14
 
 
 @torch.no_grad()
@@ -28,50 +31,41 @@ def predict(model: Model, image: torch.Tensor, labels: str, flip: bool) -> torch
     merging = merge(model.labels.name, labels)
     matrix = torch.zeros(len(model.labels), len(merging.target), device=device)
     matrix[torch.arange(len(model.labels)), torch.from_numpy(merging.channels)] = 1
-    mirrored = matrix[torch.from_numpy(model.labels.mirror)]  # sides swapped, then merged
     image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
-    views = [_View(model.network, image, matrix)]
+    # numpy asks for large pages, which the first writing of half a gigabyte is much quicker with
+    result = torch.from_numpy(np.empty((len(merging.target), *image.shape[2:]), dtype=np.float16))
+    for (i, j, k), found in _blocks(model.network, image, matrix):
+        result[:, i, j, k] = found
     if flip:
-        views.append(_View(model.network, image.flip(2), mirrored))
-    size = image.shape[2]
-    result = torch.empty((len(merging.target), *image.shape[2:]), dtype=torch.float16)
-    for low in range(0, size, SLAB_VOXELS):
-        high = min(low + SLAB_VOXELS, size)
-        slab = views[0].probabilities(low, high)
-        if flip:
-            slab = (slab + views[1].probabilities(size - high, size - low).flip(1)) / 2
-        result[:, low:high] = slab
+        swapped = matrix[torch.from_numpy(model.labels.mirror)]  # sides swapped, then merged
+        for (i, j, k), found in _blocks(model.network, image.flip(2), swapped):
+            mirrored = slice(image.shape[2] - i.stop, image.shape[2] - i.start)
+            result[:, mirrored, j, k] = (result[:, mirrored, j, k] + found.flip(1)) / 2
     return result
 
 
-class _View:
-    """One way to look at the image: encoded once, decoded in slabs."""
-
-    def __init__(self, network: nn.Module, image: torch.Tensor, matrix: torch.Tensor):
-        self.network, self.image, self.matrix = network, image, matrix
-        self.dtype = number_format(image.device)
-        with self._autocast():
-            self.encoded = network.encode(image)  # type: ignore[operator]
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.image.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-
-    def probabilities(self, low: int, high: int) -> torch.Tensor:
-        """Merged probabilities of the slab, float32, shape (C, high − low, J, K)."""
-        _, _, _, j, k = self.image.shape
-        block: Block = (slice(low, high), slice(0, j), slice(0, k))
-        with self._autocast():
-            logits = self.network.decode(self.encoded, self.image, block)  # type: ignore[operator]
-        rows = logits[0].movedim(0, -1).reshape(-1, logits.shape[1])  # (N, C of the model)
-        merged = torch.empty(self.matrix.shape[1], len(rows), device=rows.device)
-        for start in range(0, len(rows), CHUNK_VOXELS):  # small enough for the processor's cache
-            part = slice(start, start + CHUNK_VOXELS)
-            torch.mm(self.matrix.T, rows[part].float().softmax(-1).T, out=merged[:, part])
-        return merged.view(-1, high - low, j, k)
+def _blocks(network: nn.Module, image: torch.Tensor, matrix: torch.Tensor) -> Iterator[tuple[Block, torch.Tensor]]:
+    """Each block of voxels with its merged probabilities, float16 on the CPU, shape (C, i, j, k)."""
+    _, _, size_i, size_j, size_k = image.shape
+    autocast = torch.autocast(image.device.type, torch.bfloat16, enabled=number_format(image.device) == torch.bfloat16)
+    with autocast:
+        encoded = network.encode(image)  # type: ignore[operator]
+    for low_i in range(0, size_i, BLOCK_VOXELS[0]):
+        for low_j in range(0, size_j, BLOCK_VOXELS[1]):
+            high_i, high_j = min(low_i + BLOCK_VOXELS[0], size_i), min(low_j + BLOCK_VOXELS[1], size_j)
+            block = (slice(low_i, high_i), slice(low_j, high_j), slice(0, size_k))
+            with autocast:
+                logits = network.decode(encoded, image, block)[0]  # type: ignore[operator]
+            rows = logits.movedim(0, -1).reshape(-1, len(matrix))  # (voxels, C of the network)
+            merged = torch.empty((matrix.shape[1], len(rows)), dtype=torch.float16)
+            for start in range(0, len(rows), CHUNK_VOXELS):
+                part = slice(start, start + CHUNK_VOXELS)
+                merged[:, part] = (rows[part].float().softmax(-1) @ matrix).T
+            yield block, merged.view(-1, high_i - low_i, high_j - low_j, size_k)
 
 
 def most_probable(probabilities: torch.Tensor) -> np.ndarray:
     """Channel of the highest probability of each voxel, uint8, shape (I, J, K)."""
-    slabs = [slab.float().argmax(0).to(torch.uint8) for slab in probabilities.split(SLAB_VOXELS, dim=1)]
+    slabs = [slab.float().argmax(0).to(torch.uint8) for slab in probabilities.split(BLOCK_VOXELS[0], dim=1)]
     channels: np.ndarray = torch.cat(slabs).numpy()
     return channels

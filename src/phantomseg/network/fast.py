@@ -35,14 +35,6 @@ class FastConfig:
     detail: int = 12
 
 
-@dataclass(frozen=True, eq=False)
-class Trunk:
-    """What the trunk knows of an image (B, 1, I, J, K)."""
-
-    coarse: torch.Tensor  # logits (B, C, I/2, J/2, K/2)
-    detail: torch.Tensor  # features (B, 8·detail, I/2, J/2, K/2), to be unfolded by the head
-
-
 class Unit(nn.Module):
     """Convolution 3³, norm of each channel over the volume, leaky ReLU; adds its input where it can."""
 
@@ -87,8 +79,8 @@ class FastNet(nn.Module):
         """Logits (B, C, I, J, K) of the image (B, 1, I, J, K)."""
         return self.decode(self.encode(image), image, whole(image))
 
-    def encode(self, image: torch.Tensor) -> Trunk:
-        """Everything at half resolution, from the image (B, 1, I, J, K)."""
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """The trunk's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K)."""
         x = fold(image)
         skips = []
         for level in self.down:
@@ -96,9 +88,9 @@ class FastNet(nn.Module):
             skips.append(x)
         for narrow, unit, skip in zip(reversed(self.narrow), reversed(self.up), reversed(skips[:-1]), strict=True):
             x = unit(skip + double(narrow(x)))
-        return Trunk(self.coarse(x), self.detail(x))
+        return x
 
-    def decode(self, encoded: Trunk, image: torch.Tensor, block: Block) -> torch.Tensor:
+    def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         """Logits (B, C, …) of a block of voxels, each end even.
 
         The block is decoded with a rim of two voxels, so that it does not matter where blocks end.
@@ -106,17 +98,18 @@ class FastNet(nn.Module):
         rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
         half_i, half_j, half_k = (slice(low // FOLD, high // FOLD) for low, high in rim)
         wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
-        features = unfold(encoded.detail[:, :, half_i, half_j, half_k])
+        trunk = encoded[:, :, half_i, half_j, half_k]
+        features = unfold(pointwise(self.detail, trunk))
         near = image[:, :, wide_i, wide_j, wide_k].to(features.dtype)
         x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
-        x = add_doubled(pointwise(self.classify, x), encoded.coarse[:, :, half_i, half_j, half_k])
+        x = add_doubled(pointwise(self.classify, x), pointwise(self.coarse, trunk))
         in_i, in_j, in_k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
         return x[:, :, in_i, in_j, in_k]
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
         """Logits at half resolution everywhere, and at full resolution in the block."""
         encoded = self.encode(image)
-        return [(encoded.coarse, whole(image)), (self.decode(encoded, image, block), block)]
+        return [(pointwise(self.coarse, encoded), whole(image)), (self.decode(encoded, image, block), block)]
 
 
 def whole(image: torch.Tensor) -> Block:
@@ -137,17 +130,19 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 def pointwise(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     """A 1³ convolution as a matrix product, whose result surely has its channels last in memory."""
-    return F.linear(x.movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
+    batch, channels, i, j, k = x.shape
+    rows = F.linear(x.movedim(1, -1).reshape(-1, channels), conv.weight.flatten(1), conv.bias)
+    return rows.view(batch, i, j, k, -1).movedim(-1, 1)
 
 
 def add_doubled(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """`fine + double(coarse)` in one pass over memory, (B, C, 2i, 2j, 2k)."""
+    """`fine + double(coarse)`, (B, C, 2i, 2j, 2k), in one pass over the memory of `fine`, which it overwrites."""
     batch, channels, i, j, k = coarse.shape
     last = fine.movedim(1, -1).reshape(batch, i, 2, j, 2, 2 * k * channels)
     # repeated along one axis first, so that what is added is a long run of memory
     rows = coarse.movedim(1, -1).repeat_interleave(2, dim=3).view(batch, i, 1, j, 1, 2 * k * channels)
-    total = last + rows
-    return total.view(batch, 2 * i, 2 * j, 2 * k, channels).movedim(-1, 1)
+    last += rows
+    return last.view(batch, 2 * i, 2 * j, 2 * k, channels).movedim(-1, 1)
 
 
 def fold(image: torch.Tensor) -> torch.Tensor:

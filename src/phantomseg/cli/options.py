@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ Labels = Annotated[str, typer.Option(help="Label set: freesurfer, siam, tissue, 
 
 def begin(device: str, threads: int | None) -> torch.device:
     """Set the threads, and return the device asked for."""
+    # torch asks the system for large pages then, which fresh volumes are filled with much quicker (Linux)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 
     set_threads(threads)

@@ -83,7 +83,7 @@ def test_steps(tmp_path: Path, basics: list[object]) -> None:
 def test_minutes(tmp_path: Path, basics: list[object]) -> None:
     rows = train(tmp_path / "run", *basics, "--minutes", 0.01)
     seconds = [float(row["seconds"]) for row in rows]
-    assert seconds[-1] >= 0.6 and all(second < 0.6 for second in seconds[:-1])
+    assert seconds[-1] >= 0.6 and max(seconds[:-1], default=0.0) <= 0.6  # the log rounds to a millisecond
 
 
 def test_templates_and_recipe(tmp_path: Path, basics: list[object], template_folder: Path) -> None:

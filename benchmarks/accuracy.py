@@ -10,7 +10,7 @@ DATA is a folder with a `data.toml`, or such a file (see `phantomseg.evaluation.
     labels = "neuromorphometrics"
 
 Left and right are merged; the mean is over the 14 structures marked with a star. The laterality error is the share
-of voxels on the wrong side among those with the right structure, over all scans of a condition.
+of voxels on the wrong side among those with the right structure, its mean over scans.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
-from phantomseg.evaluation.laterality import laterality_error, merge_sides
-from phantomseg.evaluation.overlap import overlap
+from phantomseg.evaluation.evaluate import structure_dice
+from phantomseg.evaluation.laterality import laterality_error
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
@@ -76,17 +76,6 @@ CONDITIONS = {
 }
 
 
-def score(predicted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """Dice of each structure, sides merged."""
-    chosen = label_set("evaluation")
-    table = np.zeros(int(chosen.ids.max()) + 1, dtype=np.int64)
-    groups = merge_sides(chosen)
-    for number, ids in enumerate(groups.values(), start=1):
-        table[list(ids)] = number
-    dice = overlap(table[predicted], table[reference], np.arange(1, len(groups) + 1)).dice
-    return dict(zip(groups, dice.tolist(), strict=True))
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,7 +89,7 @@ def main() -> None:
     keep_freed_memory()
     model = find_model(arguments.model)
     model.network.to(choose_device())
-    cases = find_cases(arguments.data)
+    cases, chosen = find_cases(arguments.data), label_set("evaluation")
     wanted = [arguments.only] if arguments.only else list(CONDITIONS)
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in wanted}
     sides: dict[str, list[float]] = {name: [] for name in wanted}
@@ -112,8 +101,8 @@ def main() -> None:
             started = time.perf_counter()
             found = segment(changed, model, "freesurfer", arguments.flip).image.voxels
             seconds.append(time.perf_counter() - started)
-            scores[name].append(score(found, reference.voxels))
-            sides[name].append(laterality_error(found, reference.voxels, label_set("evaluation")))
+            scores[name].append(structure_dice(found, reference.voxels, chosen, merged=True))
+            sides[name].append(laterality_error(found, reference.voxels, chosen))
     rows = [(f"{structure} *", structure) for structure in MEAN_OF] + [(structure, structure) for structure in ALSO]
     print(f"{'structure':28}" + "".join(f"{name:>13}" for name in wanted))
     table = [["structure", *wanted]]

@@ -77,7 +77,7 @@ SCANS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "huge": (
         "a.nii.gz",
         lambda p: phantom.save(p, SCAN, np.diag([30, 1, 1, 1])),
-        r"\(600, 22, 18\) mm, wanted at most",
+        r"\(600.0, 22.0, 18.0\) mm, wanted 15 to 400 mm",
     ),
 }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.Monkey
 
     def interrupt(state: object, progress: float) -> None:
         if progress == 0.5:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(phantomseg.cli.train, "_report", interrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,12 +14,12 @@ from torch import nn
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
-from phantomseg.inference.predict import most_probable, predict
+from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import prepare
 from phantomseg.inference.restore import restore
 from phantomseg.inference.segment import segment
 from phantomseg.inference.topology import keep_largest
-from phantomseg.inference.volumes import soft_volumes
+from phantomseg.inference.volumes import add_volumes, soft_volumes
 from phantomseg.labels import label_set
 from phantomseg.network.model import Block, Model
 
@@ -46,6 +47,10 @@ class Reader(nn.Module):
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         return encoded[(..., *block)]
+
+
+def most_probable(probabilities: torch.Tensor) -> np.ndarray:
+    return probabilities.float().argmax(0).numpy()
 
 
 MODEL = Model(Reader(), FREESURFER)
@@ -217,3 +222,33 @@ def test_soft_volumes_count_fractions() -> None:
 def test_field_of_view_beyond_any_head_is_refused() -> None:
     with pytest.raises(ScanError, match="field of view is"):
         segment(Image(np.zeros((50, 4, 4), np.float32), np.diag([10.0, 1.0, 1.0, 1.0])), MODEL)
+
+
+def test_volumes_leave_out_the_padding() -> None:
+    class Everywhere(Reader):
+        def encode(self, image: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(1, len(FREESURFER), *image.shape[2:])
+            logits[:, LEFT] = 40.0
+            return logits
+
+    voxels = scan().voxels[:, :, 9:15].copy()
+    voxels[0, 0, 0] = voxels[-1, -1, -1] = 1.0  # so that no border is cut
+    slab = Image(voxels, scan().affine)  # 24 × 24 × 6 mm, padded by the network's multiple
+    volumes = segment(slab, Model(Everywhere(), FREESURFER)).volumes_mm3
+    assert volumes["left putamen"] == pytest.approx(24 * 24 * 6, rel=1e-3)
+
+
+def test_scan_of_too_many_voxels_is_refused_before_the_network() -> None:
+    noise = np.random.default_rng(0).random((36, 36, 36), dtype=np.float32)
+    with pytest.raises(ScanError, match="wanted at most 33 million in all; crop it"):
+        prepare(Image(noise, np.diag([10.0, 10.0, 10.0, 1.0])), 1.0, 16)
+
+
+def test_rows_of_other_scans_stay_in_the_table(tmp_path: Path) -> None:
+    table = tmp_path / "volumes.csv"
+    add_volumes(table, "a.nii", {"brain": 1.0, "csf": 2.0})
+    add_volumes(table, "b.nii", {"brain": 3.0, "csf": 4.0})
+    add_volumes(table, "a.nii", {"brain": 5.0, "csf": 6.0})
+    assert table.read_text() == "scan,brain,csf\na.nii,5.0,6.0\nb.nii,3.0,4.0\n"
+    add_volumes(table, "c.nii", {"skull": 7.0})
+    assert table.read_text() == "scan,skull\nc.nii,7.0\n"

@@ -63,3 +63,11 @@ def test_bfloat16_logits_give_bfloat16_gradients() -> None:
     logits = torch.randn(1, 3, 4, 4, 4).bfloat16().requires_grad_()
     dice_cross_entropy(logits, torch.zeros(1, 4, 4, 4, dtype=torch.uint8)).backward()
     assert logits.grad is not None and logits.grad.dtype == torch.bfloat16 and logits.grad.abs().max() > 0
+
+
+def test_dice_of_a_million_voxels_is_summed_exactly() -> None:
+    count = 112 * 144 * 112
+    logits = torch.zeros(1, 2, count, 1, 1)
+    logits[:, 0] = math.log(99)  # p = 0.99 everywhere: CE = −ln 0.99, Dice = 2 · 0.99 / 1.99
+    loss = dice_cross_entropy(logits, torch.zeros(1, count, 1, 1, dtype=torch.uint8))
+    assert loss.item() == pytest.approx(-math.log(0.99) + 1 - 1.98 / 1.99, abs=1e-5)

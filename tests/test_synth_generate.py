@@ -120,8 +120,9 @@ def test_synthseg_recipe_is_the_papers() -> None:
         ({"pose": {"crop_voxels": [1, 1]}}, "wanted 3 whole numbers"),
         ({"pose": {"rotation_deg": [1, 2]}}, "wanted a number or one of"),
         ({"pose": {"flip_probability": 2}}, "between 0 and 1"),
+        ({"resolution": {"slices_mm": {"normal": [4, 1]}}}, "goes down to -inf"),
         ({"pose": 3}, "wanted a table"),
-        ({"pose": {"scaling": {"uniform": [0, 1]}}}, "wanted factors above 0"),
+        ({"pose": {"scaling": {"uniform": [0, 1]}}}, "goes down to 0.0, wanted values above 0"),
         ({"tissues": {"shared_sides_probability": "no"}}, "wanted a number"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def tiny() -> Model:
 def stop_after(step: int) -> Callable[[TrainState, float], None]:
     def report(state: TrainState, progress: float) -> None:
         if state.step == step:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     return report
 
@@ -152,3 +153,26 @@ def test_optimisers_share_out_all_weights() -> None:
         groups = [p for o in build_optimisers(network, name, 1e-3, False) for g in o.param_groups for p in g["params"]]
         assert {id(p) for p in groups} == {id(p) for p in network.parameters()}
         assert len(groups) == len(list(network.parameters()))
+
+
+def test_a_score_that_fails_loses_no_training(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
+    def fail(network: nn.Module) -> dict[str, float]:
+        raise TrainingError("no score")
+
+    with pytest.raises(TrainingError, match="no score"):
+        train(recipe, templates, TrainConfig(steps=4, validate_every=2), Run(tmp_path, start=tiny(), scores=(fail,)))
+    resumed = train(recipe, templates, TrainConfig(steps=4, validate_every=2), Run(tmp_path, resume=True, start=tiny()))
+    assert resumed.record["steps"] == 4
+
+
+def test_the_model_to_start_from_is_left_as_it_was(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
+    start = tiny()
+    before = weights(start.network)
+    train(recipe, templates, TrainConfig(steps=2), Run(tmp_path, start=start))
+    assert torch.equal(weights(start.network), before)
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
+    before = torch.get_rng_state()
+    train(recipe, templates, TrainConfig(steps=1), Run(tmp_path, start=tiny()))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -17,6 +17,17 @@ class PhantomSegError(Exception):
     """Root of the tree: catch this to catch everything raised on purpose."""
 
 
+def one_sentence(error: BaseException) -> str:
+    """What to tell the user of an error, on one line.
+
+    >>> one_sentence(ScanError("scan.nii.gz does not exist; check the path"))
+    'scan.nii.gz does not exist; check the path'
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be read or written ({error.strerror}); check path, rights and disk"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 class ScanError(PhantomSegError):
     """A file is not a scan we can use."""
 

@@ -108,6 +108,17 @@ def parse_distribution(value: object, where: str) -> Distribution:
     )
 
 
+def check_positive(distribution: Distribution, where: str) -> None:
+    """Refuse a distribution that may draw 0 or less.
+
+    Raises:
+        RecipeError: it may.
+    """
+    least = getattr(distribution, "low", getattr(distribution, "value", -math.inf))
+    if least <= 0:
+        raise RecipeError(f"{where} goes down to {least}, wanted values above 0; choose other bounds")
+
+
 def _check_bounds(kind: str, a: float, b: float, where: str) -> None:
     wrong = {
         "uniform": (a > b, "low, high with low at most high"),

@@ -19,13 +19,14 @@ def run(
 ) -> None:
     """Dice, HD95, normalised surface Dice at 1 mm and volume of each structure, and the share of swapped sides."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from phantomseg.evaluation.evaluate import evaluate, write_rows
     from phantomseg.image.files import read_labels
 
     result = evaluate(read_labels(prediction), read_labels(reference), labels, merge_sides)
-    table = Table("structure", title=f"{prediction} against {reference}")
+    table = Table("structure", title=escape(f"{prediction} against {reference}"))
     for heading in ("Dice", "HD95 mm", "NSD 1 mm", "predicted mm³", "reference mm³"):
         table.add_column(heading, justify="right")
     for row in result.rows:

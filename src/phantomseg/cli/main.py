@@ -8,7 +8,7 @@ import typer
 
 from phantomseg import __version__
 from phantomseg.cli import evaluate, prepare, segment, synthesize, train
-from phantomseg.errors import PhantomSegError
+from phantomseg.errors import PhantomSegError, one_sentence
 
 app = typer.Typer(
     help="Train on phantoms, segment the real thing. For research use; not for diagnosis.",
@@ -32,11 +32,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors raised on purpose become one sentence and exit code 2."""
     try:
         app(args=arguments)
-    except PhantomSegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        place = error.filename if error.filename is not None else "a file"
-        reason = error.strerror or error
-        print(f"error: {place} cannot be read or written ({reason}); check path, rights and disk", file=sys.stderr)
+    except (PhantomSegError, OSError) as error:
+        print(f"error: {one_sentence(error)}", file=sys.stderr)
         sys.exit(2)

@@ -21,7 +21,7 @@ def run(
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Budget in minutes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Name of the series of samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Name of the series of samples.")] = 0,
     optimiser: Annotated[str, typer.Option(help="muon (with AdamW), or adam.")] = "muon",
     learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 4e-3,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
@@ -56,8 +56,12 @@ def run(
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:
         from phantomseg.evaluation.dataset import find_cases
+        from phantomseg.labels import merge
 
         cases = find_cases(validate)
+        for case in cases:
+            case.read()  # a fault shows before the first step
+        merge(settings.target, "freesurfer")
         scores.append(lambda net: real_scan_dice(net, settings.target, cases))
     beginning = find_model(start) if start is not None else None
     train(settings, loaded, config, Run(output, resume, beginning, compiled, tuple(scores), _report))

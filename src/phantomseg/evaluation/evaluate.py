@@ -70,10 +70,7 @@ def evaluate(predicted: Image, reference: Image, labels: str = "freesurfer", mer
     """
     chosen = label_set(labels)
     check_pair(predicted, reference, chosen)
-    groups = merge_sides(chosen) if merged else {label.name: (label.id,) for label in chosen.labels[1:]}
-    table = np.zeros(int(chosen.ids.max()) + 1, dtype=np.int32)
-    for number, ids in enumerate(groups.values(), start=1):
-        table[list(ids)] = number
+    groups, table = _groups(chosen, merged)
     p, r = table[predicted.voxels], table[reference.voxels]
     counts = overlap(p, r, np.arange(1, len(groups) + 1))
     volume = reference.voxel_volume_mm3
@@ -91,6 +88,22 @@ def evaluate(predicted: Image, reference: Image, labels: str = "freesurfer", mer
             )
         )
     return Evaluation(tuple(rows), laterality_error(predicted.voxels, reference.voxels, chosen))
+
+
+def structure_dice(predicted: np.ndarray, reference: np.ndarray, labels: LabelSet, merged: bool) -> dict[str, float]:
+    """Dice of each structure, and nothing else, of two arrays with ids of `labels`; NaN where both are empty."""
+    groups, table = _groups(labels, merged)
+    dice = overlap(table[predicted], table[reference], np.arange(1, len(groups) + 1)).dice
+    return dict(zip(groups, dice.tolist(), strict=True))
+
+
+def _groups(labels: LabelSet, merged: bool) -> tuple[list[str], np.ndarray]:
+    """Structures, and the number (from 1) of the structure of each id."""
+    groups = merge_sides(labels) if merged else {label.name: (label.id,) for label in labels.labels[1:]}
+    table = np.zeros(int(labels.ids.max()) + 1, dtype=np.int32)
+    for number, ids in enumerate(groups.values(), start=1):
+        table[list(ids)] = number
+    return list(groups), table
 
 
 def check_pair(predicted: Image, reference: Image, labels: LabelSet) -> None:

@@ -58,12 +58,12 @@ def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing_mm: 
     >>> surface_distances(a, a, np.ones(3)).hd95_mm
     0.0
     """
+    if not (predicted.any() and reference.any()):
+        missing = [np.full(int(mask.any()), np.inf) for mask in (predicted, reference)]
+        return SurfaceDistances(*missing)
     low, high = content_box(predicted | reference)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     surfaces = [_surface(np.pad(mask[box], 1)) for mask in (predicted, reference)]
-    if not all(surface.any() for surface in surfaces):
-        sizes = [int(surface.sum()) for surface in surfaces]
-        return SurfaceDistances(np.full(sizes[0], np.inf), np.full(sizes[1], np.inf))
     fields = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
     return SurfaceDistances(fields[1][surfaces[0]], fields[0][surfaces[1]])
 

@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from phantomseg.errors import GeometryError, PhantomSegError, ScanError
+from phantomseg.errors import GeometryError, PhantomSegError, ScanError, one_sentence
 from phantomseg.image.image import Image
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
@@ -64,6 +64,8 @@ def read_labels(path: Path) -> Image:
     file, voxels = _load(path, np.float64)
     if not np.isfinite(voxels).all() or (voxels != np.round(voxels)).any():
         raise ScanError(f"{path} holds values that are not whole numbers; wanted a label map, not an image")
+    if voxels.min() < 0 or voxels.max() > np.iinfo(np.int32).max:
+        raise ScanError(f"{path} holds values from {voxels.min():g} to {voxels.max():g}, wanted 0 to 2147483647")
     return _image(path, voxels.astype(np.int32), file)
 
 
@@ -89,7 +91,7 @@ def _load(path: Path, dtype: type) -> tuple[Any, np.ndarray]:
     except PhantomSegError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_sentence(error)
         raise ScanError(f"{path} cannot be read as an image ({reason}); copy or convert it again") from error
 
 
@@ -100,6 +102,11 @@ def _image(path: Path, voxels: np.ndarray, file: Any) -> Image:
             raise GeometryError(
                 f"voxel size is {tuple(zooms.tolist())} mm, wanted more than 0 along each axis; "
                 "repair the header of the scan"
+            )
+        if isinstance(file.header, nib.Nifti1Header) and not (file.header["qform_code"] or file.header["sform_code"]):
+            raise GeometryError(
+                "qform and sform codes are both 0, so left and right are unknown; set one of them in the header, "
+                "after making sure which side is which"
             )
         return Image(voxels, np.asarray(file.affine, dtype=float), file.header.copy())
     except GeometryError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from phantomseg.image.image import Image, spacing_mm
+from phantomseg.image.image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +90,3 @@ def content_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low.append(hits[0])
         high.append(hits[-1] + 1)
     return np.array(low), np.array(high)
-
-
-def world_box(shape: tuple[int, int, int], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest world coordinates of a grid's voxel faces, in mm."""
-    corners = np.array(list(itertools.product(*[(-0.5, n - 0.5) for n in shape])))
-    world = corners @ affine[:3, :3].T + affine[:3, 3]
-    return world.min(0), world.max(0)
-
-
-__all__ = ["Placed", "canonical", "content_box", "crop", "resample", "spacing_mm", "world_box"]

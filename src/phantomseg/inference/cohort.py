@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantomseg.errors import PhantomSegError, ScanError
+from phantomseg.errors import PhantomSegError, ScanError, one_sentence
 from phantomseg.image.files import read_image, stem, write_image
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import Segmentation, segment
-from phantomseg.inference.volumes import write_volumes
+from phantomseg.inference.volumes import add_volumes
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
 
@@ -48,18 +48,16 @@ def segment_files(scans: list[Path], folder: Path, model: Model, options: Option
         other = names.setdefault(stem(scan), scan)
         if other is not scan:
             raise ScanError(f"{other} and {scan} would both be written to {stem(scan)}_dseg.nii.gz; rename one")
-    volumes: dict[str, dict[str, float]] = {}
     for scan in scans:
         try:
             image = read_image(scan)
             result = segment(image, model, options.labels, options.flip)
-        except PhantomSegError as error:
-            reason = str(error)
+            written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
+            write_image(written[0], result.image)
+            add_volumes(written[1], str(scan), result.volumes_mm3)
+            written += [extra(folder / stem(scan), image, result) for extra in options.extras]
+        except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
+            reason = one_sentence(error)
             yield Outcome(scan, error=reason if str(scan) in reason else f"{scan}: {reason}")
             continue
-        written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
-        write_image(written[0], result.image)
-        volumes[str(scan)] = result.volumes_mm3
-        write_volumes(written[1], volumes)
-        written += [extra(folder / stem(scan), image, result) for extra in options.extras]
         yield Outcome(scan, tuple(written))

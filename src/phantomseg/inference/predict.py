@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from phantomseg.labels import merge
-from phantomseg.network.model import Block, Model
+from phantomseg.network.model import Model
+from phantomseg.network.volume import Block
 from phantomseg.runtime import number_format
 
 # blocks whose logits stay below the 32 MB that the C library reuses, chunks that fit the processor's cache
@@ -62,10 +63,3 @@ def _blocks(network: nn.Module, image: torch.Tensor, matrix: torch.Tensor) -> It
                 part = slice(start, start + CHUNK_VOXELS)
                 merged[:, part] = (rows[part].float().softmax(-1) @ matrix).T
             yield block, merged.view(-1, high_i - low_i, high_j - low_j, size_k)
-
-
-def most_probable(probabilities: torch.Tensor) -> np.ndarray:
-    """Channel of the highest probability of each voxel, uint8, shape (I, J, K)."""
-    slabs = [slab.float().argmax(0).to(torch.uint8) for slab in probabilities.split(BLOCK_VOXELS[0], dim=1)]
-    channels: np.ndarray = torch.cat(slabs).numpy()
-    return channels

@@ -29,7 +29,7 @@ def restore(probabilities: torch.Tensor, prepared: Prepared, labels: LabelSet) -
         labels: set of the channels.
     """
     shape = prepared.canonical.image.shape
-    to_grid = np.linalg.inv(prepared.cropped.image.affine) @ prepared.canonical.image.affine
+    to_grid = prepared.cropped.old_to_new @ prepared.resampled.old_to_new
     # the grids share their axes, so the map is a factor and a shift an axis
     places = [to_grid[axis, axis] * np.arange(n) + to_grid[axis, 3] for axis, n in enumerate(shape)]
     inside = [_inside(place, size) for place, size in zip(places, probabilities.shape[1:], strict=True)]

@@ -14,7 +14,7 @@ from phantomseg.inference.volumes import soft_volumes
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.network.model import Model
 
-LARGEST_MM = 400.0
+SMALLEST_MM, LARGEST_MM = 15.0, 400.0  # longest axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,23 +31,24 @@ def segment(scan: Image, model: Model, labels: str = "freesurfer", flip: bool = 
 
     Args:
         scan: any contrast, resolution and orientation.
-        model: from `load_model` or `shipped_model`.
+        model: from `find_model` or `load_model`.
         labels: label set of the result; one that the model's merges into.
         flip: also predict the mirrored scan, and average; twice the time.
 
     Raises:
-        ScanError: the field of view is larger than any head.
+        ScanError: the field of view is larger than any head, or smaller than any piece of one.
         LabelError: no such label set.
     """
     size_mm = scan.spacing_mm * scan.shape
-    if (size_mm > LARGEST_MM).any():
+    if size_mm.max() > LARGEST_MM or size_mm.max() < SMALLEST_MM:
         raise ScanError(
-            f"field of view is {tuple(round(float(s)) for s in size_mm)} mm, wanted at most {LARGEST_MM:.0f} mm; "
-            "crop the scan to the head, or correct its voxel size"
+            f"field of view is {tuple(round(float(s), 1) for s in size_mm)} mm, wanted {SMALLEST_MM:.0f} to "
+            f"{LARGEST_MM:.0f} mm; crop the scan to the head, or correct its voxel size"
         )
     chosen = label_set(labels)
     prepared = prepare(scan, model.spacing_mm, model.network.multiple)  # type: ignore[arg-type]
     probabilities = predict(model, prepared.image, labels, flip)
-    keep_largest(probabilities, chosen)
-    volumes = soft_volumes(probabilities, chosen, prepared.voxel_volume_mm3)
+    seen = probabilities[(slice(None), *prepared.inside)]
+    keep_largest(seen, chosen)
+    volumes = soft_volumes(seen, chosen, prepared.voxel_volume_mm3)
     return Segmentation(restore(probabilities, prepared, chosen), chosen, volumes)

@@ -23,14 +23,23 @@ def soft_volumes(probabilities: torch.Tensor, labels: LabelSet, voxel_volume_mm3
     return {label.name: round(total, 1) for label, total in zip(labels.labels[1:], totals[1:], strict=True)}
 
 
-def write_volumes(path: Path, rows: dict[str, dict[str, float]]) -> None:
-    """CSV with one row a scan: its path, then mm³ of each label."""
-    names = list(next(iter(rows.values()))) if rows else []
+def add_volumes(path: Path, scan: str, volumes_mm3: dict[str, float]) -> None:
+    """Add a scan's row to a CSV of paths and mm³ of each label; rows of other scans and the same labels stay."""
+    header = ["scan", *volumes_mm3]
+    rows = {row[0]: row for row in _rows(path, header)}
+    rows[scan] = [scan, *map(str, volumes_mm3.values())]
 
     def write(temporary: str) -> None:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["scan", *names])
-            writer.writerows([scan, *(row[name] for name in names)] for scan, row in rows.items())
+            csv.writer(file, lineterminator="\n").writerows([header, *rows.values()])
 
     write_atomically(path, write)
+
+
+def _rows(path: Path, header: list[str]) -> list[list[str]]:
+    """Rows below the header, none where the file is missing or has another header."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        first, *rest = list(csv.reader(file)) or [[]]
+    return [row for row in rest if len(row) == len(header)] if first == header else []

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from phantomseg.errors import ModelError
+from phantomseg.errors import ModelError, one_sentence
 from phantomseg.image.files import write_atomically
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.network.fast import FastConfig, FastNet
 from phantomseg.network.unet import UNet, UNetConfig
+from phantomseg.network.volume import Block
 
-Block = tuple[slice, slice, slice]
 NETWORKS: dict[str, tuple[type, type]] = {"fast": (FastConfig, FastNet), "unet": (UNetConfig, UNet)}
 
 
@@ -67,7 +67,8 @@ def save_model(folder: Path, model: Model) -> None:
     """Write weights (float16) and description; a folder that exists is replaced file by file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().half().contiguous() for k, v in model.network.state_dict().items()}
+    state = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     write_atomically(folder / "weights.safetensors", lambda temporary: save_file(weights, temporary))
     description = {
         "format": 1,
@@ -107,7 +108,7 @@ def load_model(folder: Path) -> Model:
         if not spacing_mm > 0:
             raise ModelError(f"spacing_mm is {spacing_mm}, wanted more than 0")
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_sentence(error)
         raise ModelError(f"model folder {folder} is damaged ({reason}); copy the whole folder again") from error
     return Model(network.eval(), labels, spacing_mm, record)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Block = tuple[slice, slice, slice]
+from phantomseg.network.volume import Block, double, whole
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class UNet(nn.Module):
             skips.append(x)
             x = norm(x)
         for pair, norm, skip in zip(reversed(self.up), reversed(self.up_norm), reversed(skips[:-1]), strict=True):
-            x = norm(pair(torch.cat([skip, F.interpolate(x, scale_factor=2, mode="nearest")], dim=1)))
+            x = norm(pair(torch.cat([skip, double(x)], dim=1)))
         logits: torch.Tensor = self.likelihood(x)
         return logits
 
@@ -78,5 +78,4 @@ class UNet(nn.Module):
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
         """All logits, whatever the block."""
-        i, j, k = image.shape[2:]
-        return [(self(image), (slice(0, i), slice(0, j), slice(0, k)))]
+        return [(self.encode(image), whole(image))]

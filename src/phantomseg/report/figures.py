@@ -13,8 +13,6 @@ from phantomseg.image.image import Image
 from phantomseg.inference.segment import Segmentation
 from phantomseg.labels import LabelSet
 
-PLANES = ("sagittal", "coronal", "axial")
-
 
 def palette(labels: LabelSet) -> np.ndarray:
     """Colour of each channel, between 0 and 1, shape (C, 3)."""
@@ -33,28 +31,25 @@ def tint(grey: np.ndarray, channels: np.ndarray, colors: np.ndarray, opacity: fl
     return np.where((channels > 0)[..., None], laid, base)
 
 
-def contact_sheet(path: Path, images: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:
-    """Middle slices of samples: image and target side by side, the plane changing from one to the next.
+def middle_slice(number: int, image: np.ndarray, channels: np.ndarray, labels: LabelSet) -> np.ndarray:
+    """Image (I, J, K) and target side by side as a picture (H, 2W, 3), its plane changing with the sample's number."""
+    plane = (2, 1, 0)[number % 3]
+    at = image.shape[plane] // 2
+    grey, color = slice_of(image, plane, at), palette(labels)[slice_of(channels, plane, at)]
+    return np.hstack([np.repeat(grey[..., None], 3, -1), color])
 
-    Args:
-        path: PNG file to write.
-        images: (N, I, J, K) between 0 and 1.
-        targets: channels of `labels`, (N, I, J, K).
-        labels: set of the targets.
-    """
-    colors = palette(labels)
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
+
+def contact_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
+    """Pictures of samples, each under its title, four a row, as a PNG file."""
+    columns = min(4, len(pictures))
+    rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(4.4 * columns, 2.8 * rows), layout="constrained", facecolor="black")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for number, (axis, image, target) in enumerate(zip(axes.flat, images, targets, strict=False)):
-        plane = (2, 1, 0)[number % 3]
-        at = image.shape[plane] // 2
-        grey, color = slice_of(image, plane, at), colors[slice_of(target, plane, at)]
-        axis.imshow(np.hstack([np.repeat(grey[..., None], 3, -1), color]), vmin=0, vmax=1)
-        axis.set_title(f"{number}, {PLANES[plane]}", color="white", fontsize=8)
+    for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
+        axis.imshow(picture)
+        axis.set_title(title, color="white", fontsize=8)
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=80))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from phantomseg.image.files import write_atomically, write_image
 from phantomseg.image.image import Image
 from phantomseg.labels import label_set
-from phantomseg.report.figures import contact_sheet
+from phantomseg.report.figures import contact_sheet, middle_slice
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.templates import Templates
@@ -19,7 +19,7 @@ from phantomseg.synth.templates import Templates
 def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int, indices: range) -> Path:
     """Write image, target and record of each sample, and `contact_sheet.png`, whose path is returned."""
     labels = label_set(recipe.target)
-    images, targets = [], []
+    pictures = {}
     for index in indices:
         batch = generate(recipe, templates, seed, range(index, index + 1))
         image, target = batch.image[0, 0].cpu().numpy(), batch.target[0].cpu().numpy()
@@ -29,10 +29,9 @@ def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int,
         write_image(folder / f"{name}.nii.gz", Image(image, affine))
         write_image(folder / f"{name}_dseg.nii.gz", Image(labels.ids[target].astype(np.int16), affine))
         _write_record(folder / f"{name}.json", batch.draws[0].record())
-        images.append(image)
-        targets.append(target)
+        pictures[f"{index}"] = middle_slice(index, image, target, labels)
     sheet = folder / "contact_sheet.png"
-    contact_sheet(sheet, np.stack(images), np.stack(targets), labels)
+    contact_sheet(sheet, pictures)
     return sheet
 
 

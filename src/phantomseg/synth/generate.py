@@ -82,7 +82,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:
     """Samples `indices` of the series that `seed` names.
 
-    Bitwise the same on one kind of device and torch version, whatever the other samples of the batch.
+    Bitwise the same on one kind of device, torch version and number of threads; beside other samples in the batch,
+    the same labels and intensities to 1e-5.
     """
     return apply_draws([draw_sample(recipe, templates, seed, i) for i in indices], templates)
 

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from phantomseg.errors import RecipeError
-from phantomseg.rng import Distribution, Uniform, draw_seed
+from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
 from phantomseg.synth.templates import Templates
 
@@ -37,9 +36,7 @@ class PoseSettings:
     flip_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        least = getattr(self.scaling, "low", getattr(self.scaling, "value", 1.0))
-        if least <= 0:
-            raise RecipeError(f"recipe key pose.scaling goes down to {least}, wanted factors above 0")
+        check_positive(self.scaling, "recipe key pose.scaling")
 
 
 @dataclass(frozen=True)
@@ -112,12 +109,13 @@ def look_up(poses: list[Pose], templates: Templates) -> torch.Tensor:
     index = torch.tensor([pose.template for pose in poses])
     last = (templates.shapes[index] - 1).to(device)
     where = where.round_().to(torch.int32)
-    flat = torch.zeros((len(poses), *size), dtype=torch.int32, device=device)
+    wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
+    flat = torch.zeros((len(poses), *size), dtype=wide, device=device)
     for axis in range(3):
         # templates carry a border of background, so clamping reads background outside
         inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())
-        flat = flat * (last[:, axis] + 1).int()[:, None, None, None] + inside
-    flat += templates.offsets[index].to(device).int()[:, None, None, None]
+        flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
+    flat += templates.offsets[index].to(device, wide)[:, None, None, None]
     return templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
 
 

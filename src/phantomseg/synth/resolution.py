@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phantomseg.rng import Distribution, Uniform, draw_seed
+from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 from phantomseg.synth.tissues import voxel_noise
 
@@ -31,6 +31,10 @@ class ResolutionSettings:
     blur_factor: Distribution = Uniform(0.95, 1.05)
     least_sigma_mm: float = 0.5  # blur of the axes that keep 1 mm
     noise_std: Distribution = Uniform(0, 0)  # on images scaled to 0 … 1
+
+    def __post_init__(self) -> None:
+        check_positive(self.isotropic_mm, "recipe key resolution.isotropic_mm")
+        check_positive(self.slices_mm, "recipe key resolution.slices_mm")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 
 from phantomseg.errors import PhantomSegError, TemplateError
-from phantomseg.image.files import read_labels, scan_paths, write_atomically
+from phantomseg.image.files import read_labels, scan_paths, stem, write_atomically
 from phantomseg.image.grid import canonical, content_box, crop, resample
 from phantomseg.image.image import Image
 from phantomseg.labels import label_set, merge
@@ -58,13 +58,23 @@ def load_templates(source: Path) -> Templates:
     paths = scan_paths(source)
     if not paths:
         raise TemplateError(f"{source} holds no .nii, .nii.gz or .mgz file; put label maps there")
-    return _pack([path.name.split(".")[0] for path in paths], [prepare_template(path) for path in paths])
+    names = [stem(path) for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise TemplateError(f"{source} holds two label maps named {twice}; rename one")
+    return _pack(names, [prepare_template(path) for path in paths])
 
 
 def save_templates(templates: Templates, path: Path) -> None:
     """Write prepared templates as one compressed .npz."""
-    volumes: dict[str, Any] = {name: templates.volume(i) for i, name in enumerate(templates.names)}
-    write_atomically(path, lambda temporary: np.savez_compressed(temporary, **volumes))
+    volumes = [templates.volume(i) for i in range(len(templates.names))]
+    maps: dict[str, Any] = {f"map_{i}": volume for i, volume in enumerate(volumes)}
+
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, names=np.array(templates.names), **maps)
+
+    write_atomically(path, write)
 
 
 def prepare_template(path: Path) -> np.ndarray:
@@ -144,10 +154,11 @@ def _pack(names: list[str], volumes: list[np.ndarray]) -> Templates:
 def _read_prepared(path: Path) -> Templates:
     try:
         with np.load(path) as archive:
-            volumes = {name: archive[name] for name in archive.files}
+            names = [str(name) for name in archive["names"]]
+            volumes = [archive[f"map_{i}"] for i in range(len(names))]
     except Exception as error:
         raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
     known = len(label_set("generation"))
-    if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes.values()):
+    if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
-    return _pack(list(volumes), list(volumes.values()))
+    return _pack(names, volumes)

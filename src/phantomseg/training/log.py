@@ -37,7 +37,7 @@ def draw_loss(path: Path, rows: list[dict[str, float]]) -> None:
     width = max(1, len(loss) // 50)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     axes.plot(step[width - 1 :], smooth, color="C0", label=f"mean of {width}")
-    axes.set(xlabel="step", ylabel="loss (two outputs, Dice + cross-entropy)")
+    axes.set(xlabel="step", ylabel="loss (Dice + cross-entropy)")
     scores = sorted({key for row in rows for key in row} - set(FIELDS))
     if scores:
         right = axes.twinx()

@@ -15,12 +15,14 @@ from torch import nn
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
-from phantomseg.network.model import Block, Model, build_network, network_name, save_model
+from phantomseg.network.model import Model, build_network, network_name, save_model
+from phantomseg.network.volume import Block
 from phantomseg.runtime import keep_freed_memory, number_format
 from phantomseg.synth.generate import Batch, generate
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
+from phantomseg.training.interrupt import stop_on_interrupt
 from phantomseg.training.log import draw_loss, write_log
 from phantomseg.training.optimiser import build_optimisers
 from phantomseg.training.state import TrainState, plain, restore_checkpoint, save_checkpoint
@@ -59,29 +61,28 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     if run.compile:
         state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
     begin = time.perf_counter() - state.seconds
-    try:
-        while (progress := config.progress(state.step, state.seconds)) < 1:
-            state.rows.append(_step(recipe, templates, config, state, progress))
+    with stop_on_interrupt() as stop:
+        while (progress := config.progress(state.step, state.seconds)) < 1 and not stop.requested:
+            row = _step(recipe, templates, config, state, progress)
             state.seconds = time.perf_counter() - begin
-            state.rows[-1]["seconds"] = round(state.seconds, 3)
-            if state.step % config.validate_every == 0:
-                _validate(run, state)
-            if state.step % config.save_every == 0:
+            state.rows.append({**row, "seconds": round(state.seconds, 3)})
+            validating = state.step % config.validate_every == 0
+            if validating or state.step % config.save_every == 0:
                 save_checkpoint(run.folder / "checkpoint.pt", state, settings)
                 write_log(run.folder / "log.csv", state.rows)
+            if validating:
+                _validate(run, state)
             run.report(state, config.progress(state.step, state.seconds))
-    except KeyboardInterrupt:
-        pass  # what was learnt is saved below, and --resume goes on from there
-    if state.rows and state.step % config.validate_every:
-        _validate(run, state)
     save_checkpoint(run.folder / "checkpoint.pt", state, settings)
+    if state.rows and state.step % config.validate_every and not stop.requested:
+        _validate(run, state)
+        save_checkpoint(run.folder / "checkpoint.pt", state, settings)
     return _finish(run, state, recipe, settings)
 
 
 def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) -> TrainState:
-    torch.manual_seed(config.seed)
     if run.start is not None:
-        network = run.start.network
+        network = copy.deepcopy(run.start.network)
         is_what, wanted = (run.start.labels.name, network_name(network)), (recipe.target, config.network)
         if is_what != wanted:
             raise TrainingError(
@@ -89,7 +90,9 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
                 + "this run wants {!r} with {!r}; choose recipe and network to fit".format(*wanted)
             )
     else:
-        network = build_network(config.network, {"classes": len(label_set(recipe.target))})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # torch draws first weights from its global state alone
+            network = build_network(config.network, {"classes": len(label_set(recipe.target))})
     _check_crop(recipe.pose.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()

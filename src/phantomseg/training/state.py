@@ -59,8 +59,7 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path} to resume from; leave --resume out to start anew")
     try:
-        device = next(state.network.parameters()).device
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         for key, value in settings.items():
             if content["settings"].get(key) != value:
                 raise TrainingError(

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from phantomseg import runtime
 from phantomseg.image.files import read_image
 from phantomseg.image.grid import canonical, crop
 from phantomseg.image.image import Image
-from phantomseg.inference import predict
 from phantomseg.inference.segment import segment
 from phantomseg.models import find_model
 from phantomseg.network.model import Model, build_network
@@ -48,7 +48,7 @@ def measure(kind: str, runs: int, exact: bool) -> None:
     """Print median seconds and peak memory of one network."""
     set_threads(2)
     if exact:
-        predict.number_format = lambda device: torch.float32
+        runtime.number_format = lambda device: torch.float32
     keep_freed_memory()
     model = find_model()
     if kind != "fast":

@@ -11,7 +11,7 @@ import phantomseg
 
 ROOT = Path(phantomseg.__file__).parent
 FLOORS = [
-    {"errors", "rng", "runtime"},
+    {"errors", "rng", "runtime", "toml"},
     {"labels", "image"},
     {"synth", "network", "evaluation"},
     {"models"},
@@ -34,6 +34,8 @@ def imported_rooms(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             modules.append(node.module)
+            if node.module == "phantomseg":  # a room taken from the house itself
+                modules += [f"phantomseg.{alias.name}" for alias in node.names if not alias.name.startswith("_")]
         elif isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
     parts = [module.split(".") for module in modules if module.split(".")[0] == "phantomseg"]

@@ -57,6 +57,12 @@ def number_format(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """A block in which the device computes in its `number_format`."""
+    dtype = number_format(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def keep_freed_memory() -> None:
     """Have the C library reuse large blocks instead of returning them to the system (Linux, glibc).
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from phantomseg import toml
 from phantomseg.errors import ScanError
 from phantomseg.image.files import read_image, read_labels, scan_paths, stem
 from phantomseg.image.image import Image
 from phantomseg.labels import merge
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KEYS = {"folder": ".", "image": "*.nii.gz", "reference": "*_dseg.nii.gz", "labels": "freesurfer"}
 
@@ -78,8 +73,8 @@ def find_cases(source: Path) -> list[Case]:
 
 def _read_table(path: Path) -> dict[str, str]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = toml.loads(path.read_text(encoding="utf-8"))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScanError(f"{path} is not valid TOML ({error}); correct that line") from error
     unknown = sorted(set(content) - set(KEYS))
     if unknown:

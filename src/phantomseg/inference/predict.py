@@ -11,7 +11,7 @@ from torch import nn
 from phantomseg.labels import merge
 from phantomseg.network.model import Model
 from phantomseg.network.volume import Block
-from phantomseg.runtime import number_format
+from phantomseg.runtime import autocast
 
 # blocks whose logits stay below the 32 MB that the C library reuses, chunks that fit the processor's cache
 BLOCK_VOXELS = (16, 64)
@@ -48,14 +48,13 @@ def predict(model: Model, image: torch.Tensor, labels: str, flip: bool) -> torch
 def _blocks(network: nn.Module, image: torch.Tensor, matrix: torch.Tensor) -> Iterator[tuple[Block, torch.Tensor]]:
     """Each block of voxels with its merged probabilities, float16 on the CPU, shape (C, i, j, k)."""
     _, _, size_i, size_j, size_k = image.shape
-    autocast = torch.autocast(image.device.type, torch.bfloat16, enabled=number_format(image.device) == torch.bfloat16)
-    with autocast:
+    with autocast(image.device):
         encoded = network.encode(image)  # type: ignore[operator]
     for low_i in range(0, size_i, BLOCK_VOXELS[0]):
         for low_j in range(0, size_j, BLOCK_VOXELS[1]):
             high_i, high_j = min(low_i + BLOCK_VOXELS[0], size_i), min(low_j + BLOCK_VOXELS[1], size_j)
             block = (slice(low_i, high_i), slice(low_j, high_j), slice(0, size_k))
-            with autocast:
+            with autocast(image.device):
                 logits = network.decode(encoded, image, block)[0]  # type: ignore[operator]
             rows = logits.movedim(0, -1).reshape(-1, len(matrix))  # (voxels, C of the network)
             merged = torch.empty((matrix.shape[1], len(rows)), dtype=torch.float16)

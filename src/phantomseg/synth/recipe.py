@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from phantomseg import toml
 from phantomseg.errors import RecipeError
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, parse_distribution
@@ -21,11 +21,6 @@ from phantomseg.synth.pose import PoseSettings
 from phantomseg.synth.resolution import ResolutionSettings
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.tissues import TissueSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -68,8 +63,8 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"there is no recipe {name_or_path!r}; give a .toml file or one of {', '.join(recipe_names())}"
         )
     try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = toml.loads(content.decode("utf-8"))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name_or_path} is not valid TOML ({error}); correct that line") from error
     return parse_recipe(table)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block
-from phantomseg.runtime import keep_freed_memory, number_format
+from phantomseg.runtime import autocast, keep_freed_memory, number_format
 from phantomseg.synth.generate import Batch, generate
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
@@ -25,7 +26,7 @@ from phantomseg.training.config import TrainConfig
 from phantomseg.training.interrupt import stop_on_interrupt
 from phantomseg.training.log import draw_loss, write_log
 from phantomseg.training.optimiser import build_optimisers
-from phantomseg.training.state import TrainState, plain, restore_checkpoint, save_checkpoint
+from phantomseg.training.state import TrainState, restore_checkpoint, save_checkpoint
 
 Score = Callable[[nn.Module], dict[str, float]]
 
@@ -52,7 +53,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     """
     keep_freed_memory()
     device = templates.labels.device
-    settings = {"config": plain(config), "recipe": record(recipe), "templates": list(templates.names)}
+    settings = {"config": dataclasses.asdict(config), "recipe": record(recipe), "templates": list(templates.names)}
     state = _begin(recipe, config, run, device)
     if run.resume:
         restore_checkpoint(run.folder / "checkpoint.pt", state, settings)
@@ -145,7 +146,7 @@ def batch_loss(network: nn.Module, batch: Batch, block: Block) -> torch.Tensor:
     """Sum of the losses of every output that the network supervises."""
     device = batch.image.device
     image = batch.image.contiguous(memory_format=torch.channels_last_3d)
-    with torch.autocast(device.type, torch.bfloat16, enabled=number_format(device) == torch.bfloat16):
+    with autocast(device):
         outputs = network.supervised(image, block)  # type: ignore[operator]
     losses = [dice_cross_entropy(logits, batch.target[(slice(None), *where)]) for logits, where in outputs]
     return torch.stack(losses).sum()

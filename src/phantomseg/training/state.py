@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phantomseg.errors import TrainingError
+from phantomseg.errors import TrainingError, one_sentence
 from phantomseg.image.files import write_atomically
 
 
@@ -73,9 +72,4 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
     except TrainingError:
         raise
     except Exception as error:
-        raise TrainingError(f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); start anew") from error
-
-
-def plain(value: Any) -> Any:
-    """A dataclass as what JSON and `weights_only` loading know: dictionaries, lists, numbers, strings."""
-    return dataclasses.asdict(value)
+        raise TrainingError(f"checkpoint {path} is damaged ({one_sentence(error)}); start anew") from error

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from phantomseg.image.intensity import rescale
 from phantomseg.rng import sample_rng
+from phantomseg.synth.artefacts import Artefacts, apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import Bias, apply_bias, draw_bias
+from phantomseg.synth.findings import Findings, apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, draw_pose, look_up
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.resolution import Resolution, acquire, draw_resolution
-from phantomseg.synth.strip import draw_strip, look_up_each, relabelling, target_channels
+from phantomseg.synth.shape import Shape, apply_shape, draw_shape
+from phantomseg.synth.strip import Strip, apply_strip, draw_strip, look_up_each, mirror_channels, target_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import Tissues, draw_tissues, paint
+from phantomseg.synth.view import View, draw_view, seen, wrap_around
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,17 @@ class SampleDraw:
     seed: int
     index: int
     target: str
+    fine_voxels_per_mm: int
     pose: Pose
-    keep: str
+    shape: Shape | None
+    findings: Findings | None
+    strip: Strip | None
     tissues: Tissues
     bias: Bias | None
     gamma: float | None
+    artefacts: Artefacts | None
     resolution: Resolution | None
+    view: View | None
 
     def record(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -42,7 +52,11 @@ class SampleDraw:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images (B, 1, I, J, K) between 0 and 1, targets (B, I, J, K) as channels of the target set."""
+    """Images (B, 1, I, J, K) between 0 and 1, and targets as channels of the target set.
+
+    Targets are (B, f·I, f·J, f·K), where f is `fine_voxels_per_mm` of the recipe: a voxel of the image holds f³
+    labels, the fractions of which are its soft target.
+    """
 
     image: torch.Tensor
     target: torch.Tensor
@@ -52,31 +66,55 @@ class Batch:
 def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> SampleDraw:
     """Draw sample `index` of the endless series that `seed` names."""
     rng = sample_rng(seed, index)
-    keep = draw_strip(recipe.strip, rng) if recipe.strip else "head"
+    strip = draw_strip(recipe.strip, rng) if recipe.strip else None
     return SampleDraw(
         seed=seed,
         index=index,
         target=recipe.target,
+        fine_voxels_per_mm=recipe.fine_voxels_per_mm,
         pose=draw_pose(recipe.pose, templates, rng),
-        keep=keep,
-        tissues=draw_tissues(recipe.tissues, keep != "head", rng),
+        shape=draw_shape(recipe.shape, rng) if recipe.shape else None,
+        findings=draw_findings(recipe.findings, rng) if recipe.findings else None,
+        strip=strip,
+        tissues=draw_tissues(recipe.tissues, strip is not None and strip.keep != "head", rng),
         bias=draw_bias(recipe.bias, rng) if recipe.bias else None,
         gamma=draw_gamma(recipe.gamma, rng) if recipe.gamma else None,
+        artefacts=draw_artefacts(recipe.artefacts, rng) if recipe.artefacts else None,
         resolution=draw_resolution(recipe.resolution, rng) if recipe.resolution else None,
+        view=draw_view(recipe.view, rng) if recipe.view else None,
     )
 
 
 def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates."""
-    labels = look_up([d.pose for d in draws], templates)
-    labels = look_up_each(labels, [relabelling(d.keep, d.pose.flip) for d in draws])
-    image = paint(labels, [d.tissues for d in draws])
+    per_mm = draws[0].fine_voxels_per_mm
+    labels = look_up([d.pose for d in draws], templates, per_mm)
+    labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
+    labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
+    labels = apply_strip(labels, strips, per_mm) if (strips := _taken(d.strip for d in draws)) else labels
+    labels = look_up_each(labels, [mirror_channels(d.pose.flip) for d in draws])
+    image = paint(labels, [d.tissues for d in draws], per_mm)
+    image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
     image = apply_bias(image, biases) if (biases := _taken(d.bias for d in draws)) else image
     image = rescale(image)
     image = apply_gamma(image, gammas) if (gammas := _taken(d.gamma for d in draws)) else image
+    image = wrap_around(image, views) if (views := _taken(d.view for d in draws)) else image
+    image = apply_artefacts(image, artefacts) if (artefacts := _taken(d.artefacts for d in draws)) else image
     image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
     target = look_up_each(labels, [target_channels(d.target) for d in draws])
-    return Batch(rescale(image), target, tuple(draws))
+    image = rescale(image)
+    if views:
+        visible = seen(labels, views, per_mm)
+        image = image * visible[:, None]
+        target = target * refined(visible, per_mm)
+    return Batch(image, target, tuple(draws))
+
+
+def refined(volume: torch.Tensor, times: int) -> torch.Tensor:
+    """Volume (B, I, J, K) with each voxel repeated along every axis."""
+    for axis in (1, 2, 3) if times > 1 else ():
+        volume = volume.repeat_interleave(times, axis)
+    return volume
 
 
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:

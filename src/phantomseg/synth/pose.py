@@ -96,13 +96,13 @@ def affine_matrix(pose: Pose) -> np.ndarray:
     return np.asarray(np.diag(1 / np.array(pose.scaling)) @ shear @ about_r @ about_a @ about_s @ mirror)
 
 
-def look_up(poses: list[Pose], templates: Templates) -> torch.Tensor:
-    """Labels (generation channels) seen by each pose, uint8, shape (B, I, J, K)."""
+def look_up(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.Tensor:
+    """Labels (generation channels) seen by each pose, uint8, shape (B, I, J, K), `per_mm` times the crop's."""
     device = templates.labels.device
     size = poses[0].crop_voxels
     field, positions = _coarse_map(poses, size, device)  # (B, 3, i, j, k) in template voxels
     to_voxels = [
-        interpolation_matrix(torch.arange(n) - (n - 1) / 2, p).to(device)[None]
+        interpolation_matrix((torch.arange(n * per_mm) - (n * per_mm - 1) / 2) / per_mm, p).to(device)[None]
         for n, p in zip(size, positions, strict=True)
     ]
     where = apply_along_axes(field, to_voxels)  # (B, 3, I, J, K)
@@ -110,7 +110,7 @@ def look_up(poses: list[Pose], templates: Templates) -> torch.Tensor:
     last = (templates.shapes[index] - 1).to(device)
     where = where.round_().to(torch.int32)
     wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
-    flat = torch.zeros((len(poses), *size), dtype=wide, device=device)
+    flat = torch.zeros((len(poses), *where.shape[2:]), dtype=wide, device=device)
     for axis in range(3):
         # templates carry a border of background, so clamping reads background outside
         inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())

@@ -15,12 +15,16 @@ from phantomseg import toml
 from phantomseg.errors import RecipeError
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, parse_distribution
+from phantomseg.synth.artefacts import ArtefactSettings
 from phantomseg.synth.bias import BiasSettings
+from phantomseg.synth.findings import FindingSettings
 from phantomseg.synth.gamma import GammaSettings
 from phantomseg.synth.pose import PoseSettings
 from phantomseg.synth.resolution import ResolutionSettings
+from phantomseg.synth.shape import ShapeSettings
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.tissues import TissueSettings
+from phantomseg.synth.view import ViewSettings
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,15 @@ class Recipe:
     target: str  # label set of the target
     pose: PoseSettings
     tissues: TissueSettings
+    fine_voxels_per_mm: int = 1  # above 1, labels are painted on a finer grid and averaged (partial volume)
+    shape: ShapeSettings | None = None
+    findings: FindingSettings | None = None
     strip: StripSettings | None = None
     bias: BiasSettings | None = None
     gamma: GammaSettings | None = None
+    artefacts: ArtefactSettings | None = None
     resolution: ResolutionSettings | None = None
+    view: ViewSettings | None = None
 
 
 def recipe_names() -> list[str]:
@@ -120,17 +129,20 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, list) and len(value) == count and all(type(v) is int and v > 0 for v in value):
             return tuple(value)
         raise RecipeError(f"recipe key {where} is {value!r}, wanted {count} whole numbers above 0")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number:
-        if "probability" in where and not 0 <= value <= 1:
-            raise RecipeError(f"recipe key {where} is {value}, wanted a probability between 0 and 1")
-        if where.endswith("nodes_mm") and not 0 < value < math.inf:
-            raise RecipeError(f"recipe key {where} is {value}, wanted a distance above 0")
-        return float(value)
-    if hint is str and isinstance(value, str):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(float(value), where)
+    if (hint is int and type(value) is int and value > 0) or (hint is str and isinstance(value, str)):
         return value
-    wanted = {float: "a number", str: "a string"}.get(hint, "another kind")
+    wanted = {float: "a number", int: "a whole number above 0", str: "a string"}.get(hint, "another kind")
     raise RecipeError(f"recipe key {where} is {value!r}, wanted {wanted}")
+
+
+def _number(value: float, where: str) -> float:
+    if "probability" in where and not 0 <= value <= 1:
+        raise RecipeError(f"recipe key {where} is {value}, wanted a probability between 0 and 1")
+    if where.endswith("nodes_mm") and not 0 < value < math.inf:
+        raise RecipeError(f"recipe key {where} is {value}, wanted a distance above 0")
+    return value
 
 
 def _join(where: str, key: str) -> str:

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
-from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
+from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix, smooth_noise
 from phantomseg.synth.tissues import voxel_noise
 
 # Gaussian whose power falls to a tenth at the Nyquist frequency of the slices
 # (Billot 2020, doi:10.1007/978-3-030-59728-3_18)
 SIGMA_PER_SPACING = 2 * math.log(10) / (2 * math.pi)
+COILS = (1, 2, 4)  # whose magnitudes are summed in squares: Rician noise, then chi noise
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ResolutionSettings:
     blur_factor: Distribution = Uniform(0.95, 1.05)
     least_sigma_mm: float = 0.5  # blur of the axes that keep 1 mm
     noise_std: Distribution = Uniform(0, 0)  # on images scaled to 0 … 1
+    magnitude_probability: float = 0.0  # noise of a magnitude image (Rician, chi), not Gaussian
+    g_factor_log_std: Distribution = Uniform(0, 0)  # of the smooth map by which parallel imaging scales the noise
 
     def __post_init__(self) -> None:
         check_positive(self.isotropic_mm, "recipe key resolution.isotropic_mm")
@@ -44,6 +47,8 @@ class Resolution:
     spacing_mm: tuple[float, ...]
     sigma_mm: tuple[float, ...]
     noise_std: float
+    coils: int  # 0 is Gaussian noise
+    g_factor_log_std: float
     noise_seed: int
 
 
@@ -60,7 +65,15 @@ def draw_resolution(settings: ResolutionSettings, rng: np.random.Generator) -> R
     factor = settings.blur_factor.draw(rng, 1)[0]
     sigma = np.where(spacing > 1, SIGMA_PER_SPACING * thickness, settings.least_sigma_mm) * factor
     noise = settings.noise_std.draw(rng, 1)[0]
-    return Resolution(tuple(spacing.tolist()), tuple(sigma.tolist()), noise, draw_seed(rng))
+    coils = int(rng.choice(COILS))
+    return Resolution(
+        spacing_mm=tuple(spacing.tolist()),
+        sigma_mm=tuple(sigma.tolist()),
+        noise_std=noise,
+        coils=coils if rng.uniform() < settings.magnitude_probability else 0,
+        g_factor_log_std=settings.g_factor_log_std.draw(rng, 1)[0],
+        noise_seed=draw_seed(rng),
+    )
 
 
 def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
@@ -68,13 +81,30 @@ def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
     device = image.device
     down, up = zip(*[_matrices(image.shape[2 + axis], axis, resolutions) for axis in range(3)], strict=True)
     coarse = apply_along_axes(image, [matrix.to(device) for matrix in down])
-    if any(r.noise_std for r in resolutions):
-        for volume, resolution in zip(coarse, resolutions, strict=True):
+    for volume, resolution in zip(coarse[:, 0], resolutions, strict=True):
+        if resolution.noise_std:
             # noise of the sample's own slices, so that it does not depend on the padding of the batch
             shape = tuple(_slices(n, s) for n, s in zip(image.shape[2:], resolution.spacing_mm, strict=True))
-            noise = voxel_noise([resolution.noise_seed], shape, device)
-            volume[:, : shape[0], : shape[1], : shape[2]] += resolution.noise_std * noise
+            _add_noise(volume[: shape[0], : shape[1], : shape[2]], resolution)
     return apply_along_axes(coarse, [matrix.to(device) for matrix in up])
+
+
+def _add_noise(volume: torch.Tensor, resolution: Resolution) -> None:
+    """Add noise to the measured volume (I, J, K), in place."""
+    shape, device = tuple(volume.shape), volume.device
+    parts = max(1, 2 * resolution.coils)
+    seeds = [resolution.noise_seed + part for part in range(parts)]
+    scale = torch.tensor(resolution.noise_std, device=device)
+    if resolution.g_factor_log_std:
+        rng = np.random.default_rng(resolution.noise_seed)
+        field = smooth_noise(rng, shape, max(shape) / 2, device)
+        scale = scale * field.mul_(resolution.g_factor_log_std).exp_()
+    volume += scale * voxel_noise(seeds[:1], shape, device)[0]
+    if resolution.coils:
+        square = volume.square()
+        for seed in seeds[1:]:
+            square += (scale * voxel_noise([seed], shape, device)[0]).square()
+        volume.copy_(square.sqrt_())
 
 
 def _slices(count: int, spacing_mm: float) -> int:

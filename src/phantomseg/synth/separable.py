@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 
@@ -61,3 +63,31 @@ def apply_along_axes(volume: torch.Tensor, matrices: Sequence[torch.Tensor]) -> 
             flat = volume.reshape(batch, channels, -1, sizes[2]) @ matrix.transpose(-1, -2)
             volume = flat.view(batch, channels, sizes[0], sizes[1], count)
     return volume
+
+
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, ...], nodes: float, device: torch.device, fields: int = 1
+) -> torch.Tensor:
+    """Standard normal values at nodes `nodes` voxels apart, linear in between, shape (I, J, K) or (fields, I, J, K).
+
+    The nodes are shifted at random, so that no voxel is a node more often than others.
+    """
+    counts = [math.ceil(n / nodes) + 2 for n in shape]
+    shift = rng.uniform(0, nodes, 3)
+    values = torch.from_numpy(rng.standard_normal([1, fields, *counts]).astype(np.float32)).to(device)
+    matrices = [
+        interpolation_matrix(torch.arange(n) + s, torch.arange(m) * nodes).to(device)[None]
+        for n, m, s in zip(shape, counts, shift.tolist(), strict=True)
+    ]
+    noise = apply_along_axes(values, matrices)[0]
+    return noise[0] if fields == 1 else noise
+
+
+def box_mean(volume: torch.Tensor, width: int) -> torch.Tensor:
+    """Mean over a cube of `width` voxels (made odd) around each voxel, cut off at the borders, shape (I, J, K)."""
+    matrices = []
+    for count in volume.shape:
+        place = torch.arange(count, device=volume.device)
+        near = ((place[:, None] - place[None]).abs() <= width // 2).to(volume.dtype)
+        matrices.append((near / near.sum(1, keepdim=True))[None])
+    return apply_along_axes(volume[None, None], matrices)[0, 0]

@@ -1,4 +1,4 @@
-"""Skull stripping of the label map, and the other look-ups that change labels one by one."""
+"""Skull stripping of the label map, mirrored sides, and the channels of the target."""
 
 from __future__ import annotations
 
@@ -9,32 +9,60 @@ import numpy as np
 import torch
 
 from phantomseg.labels import label_set, merge
+from phantomseg.rng import Distribution, Uniform
+from phantomseg.synth.channels import look_up
+from phantomseg.synth.distance import LONGEST_REACH, squared_distance
 from phantomseg.synth.templates import brain_channels, intracranial_channels
 
 
 @dataclass(frozen=True)
 class StripSettings:
-    """How often the sample shows the brain alone, or the brain in its CSF."""
+    """How often the sample shows the brain alone, the brain in its CSF, or the brain with a margin of anything."""
 
     brain_probability: float = 0.25
     csf_probability: float = 0.25
+    margin_probability: float = 0.0
+    margin_mm: Distribution = Uniform(0, 6)
 
 
-def draw_strip(settings: StripSettings, rng: np.random.Generator) -> str:
-    """What stays: "head", "brain" or "intracranial"."""
+@dataclass(frozen=True)
+class Strip:
+    """One draw; `keep` is "head", "brain" or "intracranial", with `margin_mm` around it."""
+
+    keep: str
+    margin_mm: float
+
+
+def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
+    """Draw what stays."""
     chance = rng.uniform()
-    if chance < settings.brain_probability:
-        return "brain"
-    return "intracranial" if chance < settings.brain_probability + settings.csf_probability else "head"
+    margin = settings.margin_mm.draw(rng, 1)[0]
+    ends = np.cumsum([settings.brain_probability, settings.csf_probability, settings.margin_probability])
+    kinds = (Strip("brain", 0.0), Strip("intracranial", 0.0), Strip("brain", margin), Strip("head", 0.0))
+    return kinds[int(np.searchsorted(ends, chance, side="right"))]
+
+
+def apply_strip(labels: torch.Tensor, strips: list[Strip], per_mm: int = 1) -> torch.Tensor:
+    """Labels (B, I, J, K), generation channels at `per_mm` voxels a mm, with background for what is stripped."""
+    return torch.stack([_strip_one(volume, strip, per_mm) for volume, strip in zip(labels, strips, strict=True)])
+
+
+def _strip_one(labels: torch.Tensor, strip: Strip, per_mm: int) -> torch.Tensor:
+    if strip.keep == "head":
+        return labels
+    table = {"brain": brain_channels, "intracranial": intracranial_channels}[strip.keep]()
+    kept = look_up(labels, torch.from_numpy(table).to(labels.device))
+    voxels = min(LONGEST_REACH, strip.margin_mm * per_mm)
+    if voxels >= 1:
+        kept = squared_distance(kept, int(voxels)) <= voxels**2
+    return labels * kept
 
 
 @cache
-def relabelling(keep: str, flip: bool) -> np.ndarray:
+def mirror_channels(flip: bool) -> np.ndarray:
     """Generation channel that each generation channel becomes, uint8, shape (G,)."""
     generation = label_set("generation")
-    channels = generation.mirror if flip else np.arange(len(generation))
-    kept = {"head": channels >= 0, "brain": brain_channels(), "intracranial": intracranial_channels()}[keep]
-    return np.where(kept[channels], channels, 0).astype(np.uint8)
+    return (generation.mirror if flip else np.arange(len(generation))).astype(np.uint8)
 
 
 @cache

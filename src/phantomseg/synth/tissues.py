@@ -1,14 +1,22 @@
-"""Labels to image: one Gaussian a tissue, its mean and spread drawn anew for each sample."""
+"""Labels to image: Gaussians, one to SUBCLASSES a tissue, mean and spread drawn anew for each sample."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from phantomseg.labels import label_set
-from phantomseg.rng import Distribution, Uniform, draw_seed
+from phantomseg.rng import Constant, Distribution, LogUniform, Uniform, check_positive, draw_seed
+from phantomseg.synth.ct import draw_ct
+from phantomseg.synth.separable import smooth_noise
+
+SUBCLASSES = 4
+REGIONS = ("soft tissue", "skin", "bone")  # outside the brain, whose sub-classes may look like anything
+# mean variance of linear interpolation between independent nodes, along three axes
+INTERPOLATED_VARIANCE = (2 / 3) ** 3
 
 
 @dataclass(frozen=True)
@@ -21,19 +29,62 @@ class TissueSettings:
     background_zero_probability: float = 0.05
     background_dark_probability: float = 0.25
     stripped_zero_probability: float = 0.05  # the same for samples without a skull
+    subclass_probability: float = 0.0  # tissues of the sample have 1 to SUBCLASSES sub-classes each
+    subclass_spread: Distribution = Uniform(0, 30)  # standard deviation of their means about the tissue's
+    subclass_mm: Distribution = LogUniform(5, 40)  # from one region of a sub-class to the next
+    regions_probability: float = 0.0  # outside the brain every sub-class has a mean of its own
+    texture: Distribution = Constant(0)  # share of the variance that is smooth
+    texture_mm: Distribution = LogUniform(2, 10)
+    ct_probability: float = 0.0  # contrast of computed tomography in a random window
+
+    def __post_init__(self) -> None:
+        check_positive(self.subclass_mm, "recipe key tissues.subclass_mm")
+        check_positive(self.texture_mm, "recipe key tissues.texture_mm")
 
 
 @dataclass(frozen=True)
 class Tissues:
-    """One draw: mean and spread of each generation channel, and the seed of the voxel noise."""
+    """One draw: mean and spread of each generation channel and sub-class (G · SUBCLASSES values, or G)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     noise_seed: int
+    subclass_mm: float
+    texture: float
+    texture_mm: float
+    most: float | None  # intensity at which the window ends
 
 
 def draw_tissues(settings: TissueSettings, stripped: bool, rng: np.random.Generator) -> Tissues:
     """Draw a contrast. Structures of one contrast group (and side, unless shared) look alike."""
+    mean, std = _draw_gaussians(settings, stripped, rng)
+    spread = settings.subclass_spread.draw(rng, 1)[0]
+    splits, regions, is_ct = rng.uniform(size=3)
+    most = None
+    if is_ct < settings.ct_probability:
+        mean, std, most = draw_ct(rng, SUBCLASSES)
+    else:
+        tables = [np.repeat(mean[:, None], SUBCLASSES, 1)]
+        if splits < settings.subclass_probability:
+            tables.append(_draw_subclasses(tables[-1], spread, rng))
+        if regions < settings.regions_probability:
+            tables.append(_draw_regions(tables[-1], settings.mean, rng))
+        if len(tables) > 1:
+            mean, std = tables[-1].ravel(), np.repeat(std, SUBCLASSES)
+    return Tissues(
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        noise_seed=draw_seed(rng),
+        subclass_mm=settings.subclass_mm.draw(rng, 1)[0],
+        texture=settings.texture.draw(rng, 1)[0],
+        texture_mm=settings.texture_mm.draw(rng, 1)[0],
+        most=most,
+    )
+
+
+def _draw_gaussians(
+    settings: TissueSettings, stripped: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     share = rng.uniform() < settings.shared_sides_probability
     groups: dict[tuple[str, str], tuple[float, float]] = {}
     pairs = []
@@ -48,8 +99,25 @@ def draw_tissues(settings: TissueSettings, stripped: bool, rng: np.random.Genera
         pairs[0] = (0.0, 0.0)
     elif chance < zero + settings.background_dark_probability:
         pairs[0] = (rng.uniform(0, 15), rng.uniform(0, 5))
-    mean, std = zip(*pairs, strict=True)
-    return Tissues(mean, std, draw_seed(rng))
+    mean, std = np.array(pairs).T
+    return mean, std
+
+
+def _draw_subclasses(mean: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Means (G, SUBCLASSES) moved apart, for a drawn number of sub-classes a tissue; background keeps one."""
+    counts = rng.integers(1, SUBCLASSES + 1, len(mean))
+    counts[0] = 1
+    moves = spread * rng.standard_normal(mean.shape)
+    # sub-classes beyond a tissue's number repeat its first ones
+    which = np.arange(SUBCLASSES)[None] % counts[:, None]
+    moved = mean + np.take_along_axis(moves, which, 1)
+    return np.where(counts[:, None] > 1, moved, mean)
+
+
+def _draw_regions(mean: np.ndarray, prior: Distribution, rng: np.random.Generator) -> np.ndarray:
+    new = np.array(prior.draw(rng, mean.size)).reshape(mean.shape)
+    is_region = np.array([label.tissue in REGIONS for label in label_set("generation").labels])
+    return np.where(is_region[:, None], new, mean)
 
 
 def voxel_noise(seeds: list[int], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -60,16 +128,36 @@ def voxel_noise(seeds: list[int], shape: tuple[int, ...], device: torch.device) 
     return noise
 
 
-def paint(labels: torch.Tensor, tissues: list[Tissues]) -> torch.Tensor:
-    """Image of `mean[label] + std[label] · noise`, clipped at 0, shape (B, 1, I, J, K)."""
-    device = labels.device
-    count = len(tissues[0].mean)
-    shift = torch.arange(len(tissues), device=device, dtype=torch.int32) * count
-    index = (labels.int() + shift[:, None, None, None]).view(-1)
+def paint(labels: torch.Tensor, tissues: list[Tissues], per_mm: int = 1) -> torch.Tensor:
+    """Image of `mean[label] + std[label] · noise`, clipped at 0, shape (B, 1, I, J, K).
+
+    Args:
+        labels: generation channels, uint8, (B, I, J, K).
+        tissues: one draw a sample.
+        per_mm: voxels a mm.
+    """
+    noise = voxel_noise([t.noise_seed for t in tissues], labels.shape[1:], labels.device)
+    for volume, channels, drawn in zip(noise, labels, tissues, strict=True):
+        _paint_one(volume, channels, drawn, per_mm)
+    return noise[:, None]
+
+
+def _paint_one(noise: torch.Tensor, labels: torch.Tensor, tissues: Tissues, per_mm: int) -> None:
+    """Turn the noise (I, J, K) into the image, in place."""
+    rng = np.random.default_rng(tissues.noise_seed)
+    shape, device = tuple(labels.shape), labels.device
+    if tissues.texture > 0:
+        smooth = smooth_noise(rng, shape, max(1.0, tissues.texture_mm * per_mm), device)
+        noise.mul_(math.sqrt(1 - tissues.texture))
+        noise.add_(smooth, alpha=math.sqrt(tissues.texture / INTERPOLATED_VARIANCE))
+    index = labels.int()
+    if len(tissues.mean) > len(label_set("generation")):
+        # the signs of two smooth fields make four kinds of region, each of which may touch each
+        first, second = smooth_noise(rng, shape, tissues.subclass_mm * per_mm, device, fields=2)
+        index = index * SUBCLASSES + (first > 0) * 2 + (second > 0)
     mean, std = (
-        torch.tensor([getattr(t, name) for t in tissues], device=device).view(-1).index_select(0, index)
-        for name in ("mean", "std")
+        torch.tensor(table, device=device).index_select(0, index.view(-1)).view(shape)
+        for table in (tissues.mean, tissues.std)
     )
-    noise = voxel_noise([t.noise_seed for t in tissues], labels.shape[1:], device)
-    image = torch.addcmul(mean.view(labels.shape), std.view(labels.shape), noise)
-    return image.clamp_(min=0)[:, None]
+    torch.addcmul(mean, std, noise, out=noise)
+    noise.clamp_(0, tissues.most)

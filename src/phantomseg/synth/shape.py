@@ -1,0 +1,146 @@
+"""Shapes beyond what a warp gives: thinner and thicker cortex, ventricles, nuclei, skull, skin.
+
+A boundary between two tissues moves by a drawn distance that varies over the head (SIAM moves the same boundaries
+by iterated dilation of 0.25 mm voxels). A layer that keeps two other tissues apart is never eaten through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from phantomseg.rng import Constant, Distribution, Uniform, draw_seed
+from phantomseg.synth.channels import channel, is_any
+from phantomseg.synth.distance import LONGEST_REACH, nearest_label, squared_distance, surface_distance
+from phantomseg.synth.separable import smooth_noise
+
+CSF = (24,)
+CORTEX = (3, 42)
+WHITE = (2, 41, 25, 57)
+NUCLEI = (10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58)
+VENTRICLES = (4, 5, 43, 44)
+BONE = (515, 516)
+SOFT = (507, 508)
+
+# boundary: tissues that grow where the distance is positive, and tissues that grow where it is negative
+BOUNDARIES = {
+    "pial": (CORTEX, CSF),
+    "white": (WHITE, CORTEX),
+    "nuclei": (NUCLEI, WHITE),
+    "ventricles": (VENTRICLES, WHITE),
+    "third_ventricle": ((14,), (10, 49, 28, 60)),
+    "dura": ((520,), CSF),
+    "skull": (BONE, SOFT),
+    "skin": ((511,), SOFT),
+    "head": ((511,), (0,)),
+}
+SHELL = 3  # squared distance within which voxels touch by a face, an edge or a corner
+REBUILT_RIM_MM = 0.5  # how far a rebuilt cortex may reach beyond the old one
+
+
+@dataclass(frozen=True)
+class Move:
+    """How often a boundary moves, and how far: positive lets the first tissue of BOUNDARIES grow."""
+
+    probability: float = 0.0
+    mm: Distribution = Constant(0.0)
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """One Move a boundary; `thickness` builds the cortex anew, with a thickness instead of a distance."""
+
+    pial: Move = Move()
+    white: Move = Move()
+    nuclei: Move = Move()
+    ventricles: Move = Move()
+    third_ventricle: Move = Move()
+    dura: Move = Move()
+    skull: Move = Move()
+    skin: Move = Move()
+    head: Move = Move()
+    thickness: Move = Move()
+    variation: Distribution = Uniform(0, 0.5)  # standard deviation of the distance over the head, relative
+    variation_nodes_mm: float = 25.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One draw: the moves in the order in which they are made."""
+
+    boundaries: tuple[str, ...]
+    distances_mm: tuple[float, ...]
+    variation: float
+    nodes_mm: float
+    seed: int
+
+
+def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
+    """Draw which boundaries move, and how far."""
+    moves = {f.name: getattr(settings, f.name) for f in fields(settings) if f.type == "Move"}
+    drawn = {}
+    for name, move in moves.items():
+        distance = move.mm.draw(rng, 1)[0]
+        if rng.uniform() < move.probability:
+            drawn[name] = distance
+    variation = settings.variation.draw(rng, 1)[0]
+    return Shape(tuple(drawn), tuple(drawn.values()), variation, settings.variation_nodes_mm, draw_seed(rng))
+
+
+def apply_shape(labels: torch.Tensor, shapes: list[Shape], per_mm: int = 1) -> torch.Tensor:
+    """Labels (B, I, J, K), generation channels at `per_mm` voxels a mm, with the drawn boundaries moved."""
+    return torch.stack([_apply_one(volume, shape, per_mm) for volume, shape in zip(labels, shapes, strict=True)])
+
+
+def _apply_one(labels: torch.Tensor, shape: Shape, per_mm: int) -> torch.Tensor:
+    rng = np.random.default_rng(shape.seed)
+    for name, mm in zip(shape.boundaries, shape.distances_mm, strict=True):
+        field = smooth_noise(rng, tuple(labels.shape), shape.nodes_mm * per_mm, labels.device)
+        factor = field.mul_(shape.variation).add_(1).clamp_(0, 2)
+        if name == "thickness":
+            labels = rebuild_cortex(labels, factor.mul_(mm * per_mm), 2 * mm * per_mm)
+        else:
+            grows, shrinks = BOUNDARIES[name] if mm > 0 else BOUNDARIES[name][::-1]
+            labels = grow(labels, grows, shrinks, factor.mul_(abs(mm) * per_mm), 2 * abs(mm) * per_mm)
+    return labels
+
+
+def grow(
+    labels: torch.Tensor, values: Iterable[int], into: Iterable[int], distance: torch.Tensor, most: float
+) -> torch.Tensor:
+    """Labels with one tissue grown into another, shape (I, J, K).
+
+    Args:
+        labels: generation channels, uint8.
+        values: generation values that grow; a new voxel takes the nearest one.
+        into: generation values that are eaten, except where they keep the growing tissue from a third one.
+        distance: in voxels, one for each voxel.
+        most: largest distance, which bounds the work.
+    """
+    is_grower, is_eaten = is_any(labels, values), is_any(labels, into)
+    squared, nearest = nearest_label(labels, is_grower, _reach(most))
+    close = surface_distance(is_grower, squared) < distance
+    apart = squared_distance(~(is_grower | is_eaten), 1) <= SHELL
+    return torch.where(is_eaten & close & ~apart, nearest, labels)
+
+
+def rebuild_cortex(labels: torch.Tensor, thickness: torch.Tensor, most: float) -> torch.Tensor:
+    """Labels with a cortex of the given thickness in voxels around what it encloses, shape (I, J, K).
+
+    Cortex farther away becomes CSF; CSF nearer becomes cortex, at most REBUILT_RIM_MM from the old one.
+    """
+    was_cortex, is_csf = is_any(labels, CORTEX), is_any(labels, CSF)
+    core = is_any(labels, (*WHITE, *NUCLEI, *VENTRICLES))
+    squared = squared_distance(core, _reach(most))
+    close = (surface_distance(core, squared) < thickness) | (squared <= SHELL)
+    grown = grow(labels, CORTEX, CSF, close * REBUILT_RIM_MM, REBUILT_RIM_MM)
+    csf = torch.full_like(labels, channel(CSF[0]))
+    return torch.where(was_cortex & ~close, csf, torch.where(is_csf, grown, labels))
+
+
+def _reach(distance: float) -> int:
+    return min(LONGEST_REACH, math.ceil(distance) + 1)

@@ -85,10 +85,19 @@ def test_flipped_sample_has_its_left_on_the_left(templates: Templates) -> None:
 
 
 def test_omitted_steps_are_not_drawn(templates: Templates) -> None:
-    bare = replace(small(), strip=None, bias=None, gamma=None, resolution=None)
+    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view")
+    bare = replace(small(), **dict.fromkeys(steps))
     draw = draw_sample(bare, templates, 0, 0)
-    assert (draw.keep, draw.bias, draw.gamma, draw.resolution) == ("head", None, None, None)
+    assert all(getattr(draw, step) is None for step in steps)
     assert apply_draws([draw], templates).image.shape == (1, 1, 32, 32, 32)
+
+
+def test_finer_painting_gives_soft_targets_on_the_same_view(templates: Templates) -> None:
+    plain = replace(small(), shape=None, view=None, findings=None)
+    coarse, fine = (generate(replace(plain, fine_voxels_per_mm=n), templates, 0, range(2)) for n in (1, 2))
+    assert fine.image.shape == coarse.image.shape and fine.target.shape == (2, 64, 64, 64)
+    assert coarse.hard_target() is coarse.target or torch.equal(coarse.hard_target(), coarse.target)
+    assert (fine.hard_target() == coarse.target).float().mean() > 0.9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

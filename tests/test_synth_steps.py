@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,15 +16,14 @@ from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Uniform, sample_rng
 from phantomseg.synth import pose as posing
 from phantomseg.synth.bias import Bias, BiasSettings, apply_bias, draw_bias
+from phantomseg.synth.channels import channel
 from phantomseg.synth.gamma import GammaSettings, apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, PoseSettings, draw_pose, integrate, look_up
 from phantomseg.synth.resolution import Resolution, ResolutionSettings, acquire, draw_resolution
 from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
-from phantomseg.synth.strip import StripSettings, draw_strip, relabelling, target_channels
+from phantomseg.synth.strip import Strip, StripSettings, apply_strip, draw_strip, mirror_channels, target_channels
 from phantomseg.synth.templates import Templates
-from phantomseg.synth.tissues import Tissues, TissueSettings, draw_tissues, paint
-
-GENERATION = label_set("generation")
+from phantomseg.synth.tissues import SUBCLASSES, Tissues, TissueSettings, draw_tissues, paint
 
 
 def still(templates: Templates, size: int, **changes: object) -> Pose:
@@ -31,10 +31,6 @@ def still(templates: Templates, size: int, **changes: object) -> Pose:
     centre = ((templates.shapes[0] - 1) / 2).tolist()
     pose = Pose(0, (size, size, size), (0, 0, 0), (1, 1, 1), (0, 0, 0), tuple(centre), 0.0, 25.0, 0, False)
     return dataclasses.replace(pose, **changes)  # type: ignore[arg-type]
-
-
-def channel(value: int) -> int:
-    return int(GENERATION.index_of_ids(np.array([value]))[0])
 
 
 def test_interpolation_matrix_reads_a_ramp_exactly() -> None:
@@ -149,6 +145,48 @@ def test_contrast_groups_look_alike_and_sides_differ_unless_shared() -> None:
     assert shared.mean[channel(12)] == shared.mean[channel(51)]
 
 
+def test_subclasses_spread_about_the_mean_of_their_tissue() -> None:
+    settings = TissueSettings(subclass_probability=1.0, subclass_spread=Constant(10.0), shared_sides_probability=1.0)
+    rng = sample_rng(0, 0)
+    table = np.array(draw_tissues(settings, False, rng).mean).reshape(-1, SUBCLASSES)
+    whole = np.array(draw_tissues(replace(settings, subclass_probability=0.0), False, sample_rng(0, 0)).mean)
+    assert {len(np.unique(row)) for row in table} == {1, 2, 3, 4} and len(np.unique(table[0])) == 1
+    assert 7 < (table - whole[:, None])[[len(np.unique(row)) == 4 for row in table]].std() < 13
+
+
+def test_regions_are_drawn_outside_the_brain_alone() -> None:
+    settings = TissueSettings(regions_probability=1.0)
+    table = np.array(draw_tissues(settings, False, sample_rng(0, 0)).mean).reshape(-1, SUBCLASSES)
+    assert len(np.unique(table[channel(507)])) == 4 and len(np.unique(table[channel(2)])) == 1
+
+
+def test_subclasses_make_regions_of_one_value_each() -> None:
+    labels = torch.full((1, 32, 32, 32), channel(2), dtype=torch.uint8)
+    mean = np.arange(len(label_set("generation")) * SUBCLASSES, dtype=float)
+    image = paint(labels, [Tissues(tuple(mean), tuple(0 * mean), 3, subclass_mm=8.0)])
+    wanted = SUBCLASSES * channel(2) + np.arange(SUBCLASSES)
+    assert image.unique().tolist() == wanted.tolist()
+    assert (image.diff(dim=2) == 0).float().mean() > 0.7  # regions, not noise
+
+
+def test_texture_is_smooth_and_keeps_the_spread() -> None:
+    labels = torch.zeros(1, 40, 40, 40, dtype=torch.uint8)
+    rough, smooth = (
+        paint(labels, [Tissues((100.0,), (10.0,), 5, texture=share, texture_mm=4.0)])[0, 0] for share in (0.0, 1.0)
+    )
+    assert smooth.std().item() == pytest.approx(10, rel=0.15) and rough.std().item() == pytest.approx(10, rel=0.05)
+    assert smooth.diff(dim=0).std() < 0.5 * rough.diff(dim=0).std()
+
+
+def test_ct_has_dark_air_bright_bone_and_a_window() -> None:
+    for index in range(20):
+        drawn = draw_tissues(TissueSettings(ct_probability=1.0), False, sample_rng(1, index))
+        mean = np.array(drawn.mean).reshape(-1, SUBCLASSES)
+        air, fluid, white, bone = (mean[channel(v)].mean() for v in (0, 24, 2, 515))
+        assert air < fluid < white < bone and air < 25 and drawn.most == 255
+        assert np.array_equal(mean[channel(12)], mean[channel(51)])
+
+
 def test_background_is_dark_as_often_as_the_recipe_says() -> None:
     settings = TissueSettings(background_zero_probability=0.3, background_dark_probability=0.3)
     means = [draw_tissues(settings, False, sample_rng(3, index)).mean[0] for index in range(400)]
@@ -208,6 +246,21 @@ def test_noise_is_drawn_before_upsampling() -> None:
     assert noisy.diff(dim=0).std() < 0.5 * noisy.diff(dim=1).std()
 
 
+@pytest.mark.parametrize(("coils", "floor"), [(0, 0.0), (1, 1.2533), (4, 2.7416)])
+def test_noise_of_a_magnitude_image_has_its_floor(coils: int, floor: float) -> None:
+    # means of the chi distribution with 2 and 8 degrees of freedom: √(π/2), and √(π/2) · 35/16
+    look = Resolution((1.0,) * 3, (0.0,) * 3, 0.1, 3, coils)
+    noisy = acquire(torch.zeros(1, 1, 40, 40, 40), [look])
+    assert noisy.mean().item() == pytest.approx(0.1 * floor, abs=0.003)
+
+
+def test_g_factor_makes_noise_uneven_but_not_rough() -> None:
+    looks = [Resolution((1.0,) * 3, (0.0,) * 3, 0.1, 3, 0, spread) for spread in (0.0, 1.0)]
+    even, uneven = (acquire(torch.zeros(1, 1, 32, 32, 32), [look]) for look in looks)
+    scale = (uneven / even)[0, 0]
+    assert scale.std() > 0.05 and scale.log().diff(dim=0).abs().max() < 0.5
+
+
 def test_drawn_resolution_keeps_to_the_recipe() -> None:
     settings = ResolutionSettings(fine_probability=0, isotropic_probability=0, slices_mm=Uniform(3, 9))
     for index in range(30):
@@ -219,16 +272,34 @@ def test_drawn_resolution_keeps_to_the_recipe() -> None:
 
 
 def test_strip_keeps_what_it_says() -> None:
-    brain, csf = relabelling("brain", False), relabelling("intracranial", False)
-    for value, in_brain, in_csf in ((12, True, True), (24, False, True), (515, False, False), (4, True, True)):
-        assert bool(brain[channel(value)]) is in_brain and bool(csf[channel(value)]) is in_csf
-    kept = [draw_strip(StripSettings(0.5, 0.25), sample_rng(1, index)) for index in range(400)]
-    assert 0.43 < kept.count("brain") / 400 < 0.57 and 0.18 < kept.count("intracranial") / 400 < 0.32
+    values = [12, 24, 515, 4]
+    row = torch.tensor([channel(v) for v in values], dtype=torch.uint8).view(1, 4, 1, 1)
+    kept = {
+        keep: (apply_strip(row, [Strip(keep, margin)]) > 0).flatten().tolist()
+        for keep, margin in (("head", 0.0), ("brain", 0.0), ("intracranial", 0.0))
+    }
+    assert kept["head"] == [True, True, True, True]
+    assert kept["brain"] == [True, False, False, True] and kept["intracranial"] == [True, True, False, True]
+
+
+def test_strip_with_a_margin_keeps_anything_near_the_brain() -> None:
+    row = torch.tensor([channel(v) for v in (2, 24, 520, 515, 511)], dtype=torch.uint8).view(1, 5, 1, 1)
+    assert (apply_strip(row, [Strip("brain", 2.5)]) > 0).flatten().tolist() == [True, True, True, False, False]
+    fine = row.repeat_interleave(2, 1)  # half a millimetre a voxel
+    assert (apply_strip(fine, [Strip("brain", 1.5)], per_mm=2) > 0).sum() == 2 + 3
+
+
+def test_strips_are_drawn_as_often_as_the_recipe_says() -> None:
+    settings = StripSettings(0.4, 0.25, 0.2, Uniform(1, 3))
+    drawn = [draw_strip(settings, sample_rng(1, index)) for index in range(400)]
+    counts = [sum(d == Strip(k, 0.0) for d in drawn) for k in ("brain", "intracranial", "head")]
+    assert [round(c / 400, 1) for c in counts] == pytest.approx([0.4, 0.25, 0.15], abs=0.08)
+    assert all(1 <= d.margin_mm <= 3 for d in drawn if d.margin_mm)
 
 
 def test_flip_swaps_sides_of_labels() -> None:
-    assert relabelling("head", True)[channel(12)] == channel(51)
-    assert relabelling("head", True)[channel(16)] == channel(16)
+    assert mirror_channels(True)[channel(12)] == channel(51)
+    assert mirror_channels(True)[channel(16)] == channel(16)
 
 
 def test_target_channels_follow_the_merge() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from phantomseg.image.parts import parts_of
+
 EPSILON = 1e-5
 
 
@@ -30,7 +32,7 @@ def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
     batch, classes = logits.shape[:2]
     factor = target.shape[1] // logits.shape[2]
     rows = logits.movedim(1, -1).reshape(batch, -1, classes)  # (B, N, C), a view for channels_last_3d
-    parts = _parts(target, factor).reshape(batch, rows.shape[1], -1)  # (B, N, f³)
+    parts = parts_of(target, factor).long().reshape(batch, rows.shape[1], -1)  # (B, N, f³)
     losses = [_DiceCrossEntropy.apply(row, part) for row, part in zip(rows, parts, strict=True)]
     return torch.stack(losses).mean()
 
@@ -80,12 +82,3 @@ def _gradient(
     mean = p @ size + (hit_parts * p_parts).sum(1)
     gradient = p * (size + 1 / p.shape[0] - mean[:, None])
     return gradient.scatter_add_(1, parts, hit_parts * p_parts - share / p.shape[0])
-
-
-def _parts(target: torch.Tensor, factor: int) -> torch.Tensor:
-    """Class indices of the fine voxels of each coarse one, int64, (B, i, j, k, f³)."""
-    if factor == 1:
-        return target.long()[..., None]
-    batch, i, j, k = target.shape
-    x = target.reshape(batch, i // factor, factor, j // factor, factor, k // factor, factor)
-    return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).long()

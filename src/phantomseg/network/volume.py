@@ -13,6 +13,12 @@ def whole(image: torch.Tensor) -> Block:
     return slice(0, i), slice(0, j), slice(0, k)
 
 
+def finer(block: Block, times: int) -> Block:
+    """The same block counted in voxels `times` as fine."""
+    i, j, k = (slice(times * s.start, times * s.stop) for s in block)
+    return i, j, k
+
+
 def double(x: torch.Tensor) -> torch.Tensor:
     """Each voxel repeated 2 × 2 × 2 times: (B, C, i, j, k) to (B, C, 2i, 2j, 2k).
 

@@ -22,7 +22,7 @@ def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int,
     pictures = {}
     for index in indices:
         batch = generate(recipe, templates, seed, range(index, index + 1))
-        image, target = batch.image[0, 0].cpu().numpy(), batch.target[0].cpu().numpy()
+        image, target = batch.image[0, 0].cpu().numpy(), batch.hard_target()[0].cpu().numpy()
         affine = np.eye(4)
         affine[:3, 3] = -(np.array(image.shape) - 1) / 2
         name = f"sample-{seed}-{index}"

@@ -110,7 +110,9 @@ def read_out(volume: torch.Tensor, drawn: Artefacts, rng: np.random.Generator) -
     axis = drawn.phase_axis
     count = volume.shape[axis]
     lines = torch.fft.fft(volume, dim=axis)
-    order = torch.fft.fftfreq(count, 1 / count, device=volume.device)  # line numbers, 0 in the middle of the read-out
+    order = torch.fft.fftfreq(
+        count, 1 / count, device=volume.device
+    ).round()  # line numbers, 0 in the middle of the read-out
     along = [1, 1, 1]
     along[axis] = count
     if drawn.motion_mm:

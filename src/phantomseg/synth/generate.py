@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from phantomseg.image.intensity import rescale
+from phantomseg.image.parts import parts_of
 from phantomseg.rng import sample_rng
 from phantomseg.synth.artefacts import Artefacts, apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import Bias, apply_bias, draw_bias
@@ -61,6 +62,11 @@ class Batch:
     image: torch.Tensor
     target: torch.Tensor
     draws: tuple[SampleDraw, ...]
+
+    def hard_target(self) -> torch.Tensor:
+        """The commonest label of each voxel of the image, (B, I, J, K)."""
+        times = self.target.shape[1] // self.image.shape[2]
+        return parts_of(self.target, times).mode(-1).values
 
 
 def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> SampleDraw:

@@ -47,9 +47,9 @@ class Resolution:
     spacing_mm: tuple[float, ...]
     sigma_mm: tuple[float, ...]
     noise_std: float
-    coils: int  # 0 is Gaussian noise
-    g_factor_log_std: float
     noise_seed: int
+    coils: int = 0  # 0 is Gaussian noise
+    g_factor_log_std: float = 0.0
 
 
 def draw_resolution(settings: ResolutionSettings, rng: np.random.Generator) -> Resolution:

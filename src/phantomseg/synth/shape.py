@@ -38,7 +38,7 @@ BOUNDARIES = {
     "skin": ((511,), SOFT),
     "head": ((511,), (0,)),
 }
-SHELL = 3  # squared distance within which voxels touch by a face, an edge or a corner
+SHELL = 2  # squared distance within which voxels touch by a face or an edge
 REBUILT_RIM_MM = 0.5  # how far a rebuilt cortex may reach beyond the old one
 
 

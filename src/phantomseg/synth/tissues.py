@@ -49,10 +49,10 @@ class Tissues:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     noise_seed: int
-    subclass_mm: float
-    texture: float
-    texture_mm: float
-    most: float | None  # intensity at which the window ends
+    subclass_mm: float = 1.0
+    texture: float = 0.0
+    texture_mm: float = 1.0
+    most: float | None = None  # intensity at which the window ends
 
 
 def draw_tissues(settings: TissueSettings, stripped: bool, rng: np.random.Generator) -> Tissues:

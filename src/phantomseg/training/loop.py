@@ -17,7 +17,7 @@ from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.network.model import Model, build_network, network_name, save_model
-from phantomseg.network.volume import Block
+from phantomseg.network.volume import Block, finer
 from phantomseg.runtime import autocast, keep_freed_memory, number_format
 from phantomseg.synth.generate import Batch, generate
 from phantomseg.synth.recipe import Recipe, record
@@ -148,14 +148,16 @@ def batch_loss(network: nn.Module, batch: Batch, block: Block) -> torch.Tensor:
     image = batch.image.contiguous(memory_format=torch.channels_last_3d)
     with autocast(device):
         outputs = network.supervised(image, block)  # type: ignore[operator]
-    losses = [dice_cross_entropy(logits, batch.target[(slice(None), *where)]) for logits, where in outputs]
+    times = batch.target.shape[1] // batch.image.shape[2]
+    targets = [batch.target[(slice(None), *finer(where, times))] for _, where in outputs]
+    losses = [dice_cross_entropy(logits, target) for (logits, _), target in zip(outputs, targets, strict=True)]
     return torch.stack(losses).sum()
 
 
 def _detail_block(config: TrainConfig, batch: Batch, index: int) -> Block:
     rng = np.random.default_rng([config.seed, index, 1])
     slices = []
-    for size in batch.target.shape[1:]:
+    for size in batch.image.shape[2:]:
         width = max(2, 2 * round(size * config.detail_fraction / 2))
         low = 2 * int(rng.integers((size - width) // 2 + 1))
         slices.append(slice(low, low + width))

@@ -55,9 +55,9 @@ RECIPES = {
     "string": ("flip_probability = 0.5", "flip_probability = 'half'", "flip_probability is 'half', wanted a number"),
     "probability": ("flip_probability = 0.5", "flip_probability = 5", "is 5, wanted a probability between 0 and 1"),
     "kind": (
-        "{ uniform = [1, 8] }",
-        "{ even = [1, 8] }",
-        "resolution.slices_mm is {'even'.* wanted a number or one of",
+        "isotropic_mm = { uniform = [1, 4] }",
+        "isotropic_mm = { even = [1, 4] }",
+        "resolution.isotropic_mm is {'even'.* wanted a number or one of",
     ),
     "count": ("{ uniform = [1, 8] }", "{ uniform = [1, 8, 9] }", "wanted a number or one of"),
     "bounds": (

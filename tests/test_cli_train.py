@@ -92,7 +92,7 @@ def test_templates_and_recipe(tmp_path: Path, basics: list[object], template_fol
     assert command.run("prepare", "--templates", template_folder, "-o", packed) == 0
     folder = losses(train(tmp_path / "a", *basics, "--steps", 1))
     assert losses(train(tmp_path / "b", *basics, "--templates", packed, "--steps", 1)) == folder
-    other = command.small_recipe(tmp_path / "other.toml", crop=16, replace=("[0.82, 1.18]", "[1.3, 1.4]"))
+    other = command.small_recipe(tmp_path / "other.toml", crop=16, replace=("[0.8, 1.25]", "[1.3, 1.4]"))
     assert losses(train(tmp_path / "c", *basics, "--recipe", other, "--steps", 1)) != folder
     assert record(tmp_path / "b")["templates"] == ["one", "two"]
     assert record(tmp_path / "c")["recipe"]["pose"]["scaling"] == {"uniform": [1.3, 1.4]}

@@ -45,9 +45,9 @@ def test_ghosts_lie_along_the_phase_axis(axis: int) -> None:
     inside = ball(size=48, radius=4.0)[0, 0] > 0
     along = inside.amax(axis, keepdim=True).expand_as(inside)
     assert change[along].max() > 0.02 and change[~along].max() < 1e-5
-    # every fourth line is weak, so copies lie a quarter of the field away
+    # every fourth line is weak, so what changed repeats every quarter of the field
     profile = change.movedim(axis, 0)[:, 23:25, 23:25].mean((1, 2))
-    assert abs(profile[36] - profile[42]) > 0.02 and abs(profile[44] - profile[42]) < 1e-5
+    assert profile.std() > 0.01 and torch.allclose(profile.roll(12), profile, atol=1e-5)
 
 
 def test_motion_smears_but_leaves_the_head_where_it_is() -> None:

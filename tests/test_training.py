@@ -18,6 +18,7 @@ from phantomseg.network.model import Model, build_network, load_model
 from phantomseg.rng import Constant
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates
+from phantomseg.synth.tissues import TissueSettings
 from phantomseg.training import loop
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
@@ -78,9 +79,10 @@ def test_run_writes_log_picture_checkpoint_and_model(tmp_path: Path, templates: 
 
 
 def test_brain_is_told_from_the_rest_after_200_steps(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
-    bright = replace(recipe.tissues, std=Constant(5.0), background_zero_probability=1.0)
-    calm = replace(recipe, target="brain", strip=None, bias=None, gamma=None, resolution=None, tissues=bright)
-    calm = replace(calm, pose=replace(calm.pose, crop_voxels=(32, 32, 32)))
+    bright = TissueSettings(std=Constant(5.0), background_zero_probability=1.0)
+    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view")
+    calm = replace(recipe, target="brain", tissues=bright, **dict.fromkeys(steps))
+    calm = replace(calm, pose=replace(calm.pose, crop_voxels=(32, 32, 32), anywhere_probability=0.1))
     start = Model(
         build_network("fast", {"classes": 3, "features": [8, 16, 16], "convolutions": [2, 2, 2]}), label_set("brain")
     )

@@ -139,9 +139,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _number(value: float, where: str) -> float:
     if "probability" in where and not 0 <= value <= 1:
-        raise RecipeError(f"recipe key {where} is {value}, wanted a probability between 0 and 1")
+        raise RecipeError(f"recipe key {where} is {value:g}, wanted a probability between 0 and 1")
     if where.endswith("nodes_mm") and not 0 < value < math.inf:
-        raise RecipeError(f"recipe key {where} is {value}, wanted a distance above 0")
+        raise RecipeError(f"recipe key {where} is {value:g}, wanted a distance above 0")
     return value
 
 

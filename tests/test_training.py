@@ -79,7 +79,7 @@ def test_run_writes_log_picture_checkpoint_and_model(tmp_path: Path, templates: 
 
 
 def test_brain_is_told_from_the_rest_after_200_steps(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
-    bright = TissueSettings(std=Constant(5.0), background_zero_probability=1.0)
+    bright = TissueSettings(shared_sides_probability=0.7, std=Constant(5.0), background_zero_probability=1.0)
     steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view")
     calm = replace(recipe, target="brain", tissues=bright, **dict.fromkeys(steps))
     calm = replace(calm, pose=replace(calm.pose, crop_voxels=(32, 32, 32), anywhere_probability=0.1))

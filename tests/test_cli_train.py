@@ -107,6 +107,12 @@ def test_seed_and_batch(tmp_path: Path, basics: list[object]) -> None:
     assert record(tmp_path / "d")["config"]["batch"] == 2
 
 
+def test_workers(tmp_path: Path, basics: list[object]) -> None:
+    alone = losses(train(tmp_path / "a", *basics, "--steps", 3))
+    ahead = losses(train(tmp_path / "b", *basics, "--steps", 3, "--workers", 1))
+    assert ahead == pytest.approx(alone, rel=1e-3)
+
+
 def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
     muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon"))
     adam = losses(train(tmp_path / "b", *basics, "--steps", 2, "--optimiser", "adam"))

@@ -21,6 +21,7 @@ from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import TissueSettings
 from phantomseg.training import loop
 from phantomseg.training.config import TrainConfig
+from phantomseg.training.feed import Series, feed
 from phantomseg.training.loop import Run, train
 from phantomseg.training.optimiser import Muon, build_optimisers, orthogonalise
 from phantomseg.training.state import TrainState
@@ -100,9 +101,18 @@ def test_budget_in_minutes_ends(tmp_path: Path, templates: Templates, recipe: Re
 def test_loss_that_is_not_finite_names_the_sample(
     tmp_path: Path, templates: Templates, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "batch_loss", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(TrainingError, match=r"loss is nan at step 0, sample \(seed 4, index 0\), \(seed 4, index 1\)"):
+    monkeypatch.setattr(loop, "batch_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(TrainingError, match=r"loss is nan at step 1, sample \(seed 4, index 0\), \(seed 4, index 1\)"):
         train(recipe, templates, TrainConfig(steps=1, batch=2, seed=4), Run(tmp_path, start=tiny()))
+
+
+def test_workers_make_the_same_samples(templates: Templates, recipe: Recipe) -> None:
+    series = Series(recipe, templates, 3, 2)
+    here, ahead = feed(series, 5), feed(series, 5, workers=2)
+    for _ in range(3):
+        mine, theirs = next(here), next(ahead)
+        assert mine.draws == theirs.draws
+        assert torch.equal(mine.target, theirs.target) and torch.allclose(mine.image, theirs.image, atol=1e-5)
 
 
 def test_run_is_not_overwritten(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:

@@ -29,6 +29,7 @@ def run(
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="CPU processes that make samples ahead.")] = 0,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -64,7 +65,7 @@ def run(
         merge(settings.target, "freesurfer")
         scores.append(lambda net: real_scan_dice(net, settings.target, cases))
     beginning = find_model(start) if start is not None else None
-    train(settings, loaded, config, Run(output, resume, beginning, compiled, tuple(scores), _report))
+    train(settings, loaded, config, Run(output, resume, beginning, compiled, workers, tuple(scores), _report))
     print(f"\n{output / 'model'}")
 
 

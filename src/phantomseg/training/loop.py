@@ -19,10 +19,11 @@ from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
 from phantomseg.runtime import autocast, keep_freed_memory, number_format
-from phantomseg.synth.generate import Batch, generate
+from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
+from phantomseg.training.feed import Series, feed
 from phantomseg.training.interrupt import stop_on_interrupt
 from phantomseg.training.log import draw_loss, write_log
 from phantomseg.training.optimiser import build_optimisers
@@ -39,6 +40,7 @@ class Run:
     resume: bool = False
     start: Model | None = None  # weights to begin with
     compile: bool = False
+    workers: int = 0  # processes that make samples ahead, on a CPU
     scores: tuple[Score, ...] = ()  # validation: averaged network to named scores
     report: Callable[[TrainState, float], None] = lambda state, progress: None
 
@@ -62,9 +64,21 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     if run.compile:
         state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
     begin = time.perf_counter() - state.seconds
+    batches = feed(Series(recipe, templates, config.seed, config.batch), state.step, run.workers)
     with stop_on_interrupt() as stop:
+        batch = next(batches)
         while (progress := config.progress(state.step, state.seconds)) < 1 and not stop.requested:
-            row = _step(recipe, templates, config, state, progress)
+            rate = config.rate(state.step, progress)
+            loss, norm = _step(config, state, batch, rate)  # on a GPU this is only begun ...
+            draws, before = batch.draws, time.perf_counter()
+            batch = next(batches)  # ... while the next batch is made
+            waited = time.perf_counter() - before
+            state.step += 1
+            row = _row(state.step, loss.item(), rate, norm.item(), waited)
+            if not np.isfinite(row["loss"]):
+                names = ", ".join(f"(seed {d.seed}, index {d.index})" for d in draws)
+                raise TrainingError(f"loss is {row['loss']} at step {state.step}, sample {names}; replay: synthesize")
+            state.update_average(config.ema_decay)
             state.seconds = time.perf_counter() - begin
             state.rows.append({**row, "seconds": round(state.seconds, 3)})
             validating = state.step % config.validate_every == 0
@@ -110,35 +124,27 @@ def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
         )
 
 
-def _step(
-    recipe: Recipe, templates: Templates, config: TrainConfig, state: TrainState, progress: float
-) -> dict[str, float]:
-    before = time.perf_counter()
-    first = state.step * config.batch
-    batch = generate(recipe, templates, config.seed, range(first, first + config.batch))
-    generation = time.perf_counter() - before
-    rate = config.rate(state.step, progress)
+def _step(config: TrainConfig, state: TrainState, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Change the weights once; returns loss and gradient norm."""
     for optimiser in state.optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-    loss = batch_loss(state.network, batch, _detail_block(config, batch, first))
-    value = loss.item()
-    if not np.isfinite(value):
-        names = ", ".join(f"(seed {d.seed}, index {d.index})" for d in batch.draws)
-        raise TrainingError(f"loss is {value} at step {state.step}, sample {names}; replay it with synthesize")
+    loss = batch_loss(state.network, batch, _detail_block(config, batch, state.step * config.batch))
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm).item()
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm)
     for optimiser in state.optimisers:
         optimiser.step()
-    state.step += 1
-    state.update_average(config.ema_decay)
+    return loss.detach(), norm
+
+
+def _row(step: int, loss: float, rate: float, norm: float, waited: float) -> dict[str, float]:
     return {
-        "step": state.step,
-        "loss": round(value, 5),
+        "step": step,
+        "loss": round(loss, 5),
         "learning_rate": rate,
         "gradient_norm": round(norm, 4),
-        "generation_seconds": round(generation, 4),
+        "generation_seconds": round(waited, 4),
     }
 
 

@@ -53,9 +53,12 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+TOTAL = "total intracranial volume"
+
+
 def volumes(folder: Path) -> np.ndarray:
     (row,) = table(folder / "volumes.csv")
-    return np.array([float(value) for key, value in row.items() if key != "scan"])
+    return np.array([float(value) for key, value in row.items() if key not in ("scan", TOTAL)])
 
 
 def voxels(path: Path) -> np.ndarray:
@@ -76,7 +79,7 @@ def test_segment_writes_label_maps_on_the_grid_of_each_scan(tmp_path: Path, mode
         assert (nib.load(out / "a_dseg.nii.gz").affine == nib.load(scans[0]).affine).all()
         rows = table(out / "volumes.csv")
         assert [row["scan"] for row in rows] == [str(path) for path in scans]
-        assert list(rows[0]) == ["scan", *label_set("freesurfer").names[1:]]
+        assert list(rows[0]) == ["scan", *label_set("freesurfer").names[1:], TOTAL]
         printed = capfd.readouterr()
         assert printed.err == ""
         assert all(str(path) in printed.out for path in (*scans, *out.iterdir()))
@@ -88,7 +91,7 @@ def test_segment_labels(tmp_path: Path, model: Path, scan: Path, labels: str) ->
     values = np.unique(voxels(tmp_path / "out" / "scan_dseg.nii.gz"))
     assert set(values.tolist()) <= set(label_set(labels).ids.tolist())
     (row,) = table(tmp_path / "out" / "volumes.csv")
-    assert list(row) == ["scan", *label_set(labels).names[1:]]
+    assert list(row) == ["scan", *label_set(labels).names[1:], TOTAL]
     # probabilities are added before a label is chosen, so the volumes of the finest set add up to those of any other
     assert command.run("segment", scan, "-o", tmp_path / "fine", "--model", model, "--labels", "head", *QUICK) == 0
     expected = np.zeros(len(label_set(labels)))

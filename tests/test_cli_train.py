@@ -205,6 +205,7 @@ def test_every_flag_is_tested() -> None:
         "optimiser": test_optimiser,
         "resume": test_resume,
         "compiled": test_compile,
+        "workers": test_workers,
     }
     tests |= dict.fromkeys(("templates", "recipe"), test_templates_and_recipe)
     tests |= dict.fromkeys(("seed", "batch"), test_seed_and_batch)

@@ -133,8 +133,8 @@ def test_finer_scan_has_the_same_volume() -> None:
 
 def test_flip_averaging_swaps_sides_back() -> None:
     image = torch.from_numpy(scan().voxels)[None, None]
-    plain = most_probable(predict(MODEL, image, "freesurfer", flip=False))
-    averaged = most_probable(predict(MODEL, image, "freesurfer", flip=True))
+    plain = most_probable(predict(MODEL, image, ["freesurfer"], flip=False)[0])
+    averaged = most_probable(predict(MODEL, image, ["freesurfer"], flip=True)[0])
     # the reader calls whatever is at a low index left, so only correct swapping leaves its answer as it was
     assert np.array_equal(plain, averaged) and {LEFT, RIGHT} <= set(np.unique(plain))
 
@@ -146,7 +146,7 @@ def test_probabilities_of_a_merged_set_add_up() -> None:
 
     model = Model(Spread(), label_set("head"))
     image = torch.zeros(1, 1, 4, 4, 4)
-    fine, merged = (predict(model, image, name, flip=False).float() for name in ("head", "siam"))
+    fine, merged = (p.float() for p in predict(model, image, ["head", "siam"], flip=False))
     assert torch.allclose(merged.sum(0), torch.ones(4, 4, 4), atol=5e-3)
     names, siam = label_set("head").names, label_set("siam").names
     skull = sum(fine[names.index(name)] for name in ("cortical bone", "cancellous bone"))
@@ -211,6 +211,24 @@ def test_restore_interpolates_probabilities_not_labels() -> None:
     profile = found[:, 8, 8] > 0
     # one step from background to putamen, in the middle, finer than the network's voxels
     assert np.diff(profile.astype(int)).tolist().count(1) == 1 and abs(profile.sum() - 8) <= 1
+
+
+def test_intracranial_volume_is_that_of_brain_fluid_and_dura() -> None:
+    class Head(Reader):
+        """Bright voxels are brain or dura, others bone."""
+
+        def encode(self, image: torch.Tensor) -> torch.Tensor:
+            names = label_set("head").names
+            logits = torch.zeros(1, len(names), *image.shape[2:])
+            bright = image[:, 0] > 0.5
+            logits[:, names.index("cortical bone")] = torch.where(bright, 0.0, 40.0)
+            for name in ("dura", "left cerebral cortex"):
+                logits[:, names.index(name)] = torch.where(bright, 40.0, 0.0)
+            return logits
+
+    found = segment(scan(), Model(Head(), label_set("head")), "tissue")
+    assert found.intracranial_mm3 == pytest.approx(2 * 4 * 6 * 8, rel=1e-2)  # two blocks
+    assert segment(scan(), MODEL).intracranial_mm3 is None
 
 
 def test_soft_volumes_count_fractions() -> None:

@@ -98,7 +98,7 @@ def test_merge_keeps_sides(source: str, target: str) -> None:
 
 def test_every_set_but_one_comes_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "freesurfer", "siam", "tissue"}
+    assert reached == {"brain", "freesurfer", "intracranial", "siam", "tissue"}
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 

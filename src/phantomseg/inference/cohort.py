@@ -54,10 +54,15 @@ def segment_files(scans: list[Path], folder: Path, model: Model, options: Option
             result = segment(image, model, options.labels, options.flip)
             written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
             write_image(written[0], result.image)
-            add_volumes(written[1], str(scan), result.volumes_mm3)
+            add_volumes(written[1], str(scan), _columns(result))
             written += [extra(folder / stem(scan), image, result) for extra in options.extras]
         except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
             reason = one_sentence(error)
             yield Outcome(scan, error=reason if str(scan) in reason else f"{scan}: {reason}")
             continue
         yield Outcome(scan, tuple(written))
+
+
+def _columns(result: Segmentation) -> dict[str, float]:
+    total = result.intracranial_mm3
+    return result.volumes_mm3 if total is None else {**result.volumes_mm3, "total intracranial volume": total}

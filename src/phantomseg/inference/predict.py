@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from phantomseg.labels import merge
 from phantomseg.network.model import Model
@@ -19,22 +20,22 @@ CHUNK_VOXELS = 2**14
 
 
 @torch.no_grad()
-def predict(model: Model, image: torch.Tensor, labels: str, flip: bool) -> torch.Tensor:
-    """Probabilities of the channels of the set `labels`, float16, shape (C, I, J, K), on the CPU.
+def predict(model: Model, image: torch.Tensor, sets: Sequence[str], flip: bool) -> tuple[torch.Tensor, ...]:
+    """Probabilities of the channels of each label set, float16, shape (C, I, J, K), on the CPU.
 
     Args:
         model: network and its label set.
         image: (1, 1, I, J, K) between 0 and 1, axes towards right, anterior, superior.
-        labels: name of a label set that the model's merges into.
+        sets: names of label sets that the model's merges into.
         flip: average with the prediction for the mirrored image, sides swapped.
     """
     device = next(model.network.parameters()).device
-    merging = merge(model.labels.name, labels)
-    matrix = torch.zeros(len(model.labels), len(merging.target), device=device)
-    matrix[torch.arange(len(model.labels)), torch.from_numpy(merging.channels)] = 1
+    merges = [merge(model.labels.name, name) for name in sets]
+    ones = [F.one_hot(torch.from_numpy(m.channels).long(), len(m.target)) for m in merges]
+    matrix = torch.cat(ones, 1).to(device, torch.float32)
     image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
     # numpy asks for large pages, which the first writing of half a gigabyte is much quicker with
-    result = torch.from_numpy(np.empty((len(merging.target), *image.shape[2:]), dtype=np.float16))
+    result = torch.from_numpy(np.empty((matrix.shape[1], *image.shape[2:]), dtype=np.float16))
     for (i, j, k), found in _blocks(model.network, image, matrix):
         result[:, i, j, k] = found
     if flip:
@@ -42,7 +43,7 @@ def predict(model: Model, image: torch.Tensor, labels: str, flip: bool) -> torch
         for (i, j, k), found in _blocks(model.network, image.flip(2), swapped):
             mirrored = slice(image.shape[2] - i.stop, image.shape[2] - i.start)
             result[:, mirrored, j, k] = (result[:, mirrored, j, k] + found.flip(1)) / 2
-    return result
+    return result.split([len(m.target) for m in merges])
 
 
 def _blocks(network: nn.Module, image: torch.Tensor, matrix: torch.Tensor) -> Iterator[tuple[Block, torch.Tensor]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from phantomseg.errors import ScanError
 from phantomseg.image.image import Image
 from phantomseg.inference.predict import predict
-from phantomseg.inference.prepare import prepare
+from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import soft_volumes
-from phantomseg.labels import LabelSet, label_set
+from phantomseg.labels import LabelSet, has_merge, label_set
 from phantomseg.network.model import Model
 
 SMALLEST_MM, LARGEST_MM = 15.0, 400.0  # longest axis
@@ -19,11 +21,15 @@ SMALLEST_MM, LARGEST_MM = 15.0, 400.0  # longest axis
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Label map with the scan's geometry, and the volume of each label in mm³."""
+    """Label map with the scan's geometry, and the volume of each label in mm³.
+
+    The intracranial volume is that of brain, fluid and dura; None where the model does not tell them apart.
+    """
 
     image: Image
     labels: LabelSet
     volumes_mm3: dict[str, float]
+    intracranial_mm3: float | None = None
 
 
 def segment(scan: Image, model: Model, labels: str = "freesurfer", flip: bool = False) -> Segmentation:
@@ -47,8 +53,18 @@ def segment(scan: Image, model: Model, labels: str = "freesurfer", flip: bool = 
         )
     chosen = label_set(labels)
     prepared = prepare(scan, model.spacing_mm, model.network.multiple)  # type: ignore[arg-type]
-    probabilities = predict(model, prepared.image, labels, flip)
-    seen = probabilities[(slice(None), *prepared.inside)]
-    keep_largest(seen, chosen)
-    volumes = soft_volumes(seen, chosen, prepared.voxel_volume_mm3)
-    return Segmentation(restore(probabilities, prepared, chosen), chosen, volumes)
+    also = ["intracranial"] if has_merge(model.labels.name, "intracranial") else []
+    probabilities, *intracranial = predict(model, prepared.image, [labels, *also], flip)
+    seen = (slice(None), *prepared.inside)
+    keep_largest(probabilities[seen], chosen)
+    volumes = soft_volumes(probabilities[seen], chosen, prepared.voxel_volume_mm3)
+    return Segmentation(
+        image=restore(probabilities, prepared, chosen),
+        labels=chosen,
+        volumes_mm3=volumes,
+        intracranial_mm3=_inside(intracranial[0][seen], prepared) if also else None,
+    )
+
+
+def _inside(probabilities: torch.Tensor, prepared: Prepared) -> float:
+    return soft_volumes(probabilities, label_set("intracranial"), prepared.voxel_volume_mm3)["intracranial"]

@@ -59,13 +59,21 @@ def merge(source: str, target: str) -> Merge:
     if source == target:
         ids = tuple(label_set(source).ids.tolist())
         return Merge(ids, ids, label_set(target))
-    table = _TABLES / f"{source}_to_{target}.csv"
-    if not table.is_file():
+    if not has_merge(source, target):
         raise LabelError(f"there is no merge from {source!r} to {target!r}; shipped are {', '.join(merge_names())}")
-    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = (_TABLES / f"{source}_to_{target}.csv").read_text(encoding="utf-8").splitlines()
     rows = sorted((int(row["source"]), int(row["target"])) for row in csv.DictReader(lines))
     sources, targets = zip(*rows, strict=True)
     return Merge(sources, targets, label_set(target))
+
+
+def has_merge(source: str, target: str) -> bool:
+    """Whether `merge` of these two is shipped.
+
+    >>> has_merge("head", "brain"), has_merge("brain", "head")
+    (True, False)
+    """
+    return source == target or (_TABLES / f"{source}_to_{target}.csv").is_file()
 
 
 def merge_names() -> list[str]:

@@ -27,7 +27,8 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
     dices: list[float] = []
     for index in range(count):
         batch = generate(recipe, templates, HELD_OUT_SEED, range(index, index + 1))
-        predicted = predict(model, batch.image, recipe.target, flip=False).argmax(0)
+        (probabilities,) = predict(model, batch.image, [recipe.target], flip=False)
+        predicted = probabilities.argmax(0)
         counts = overlap(predicted.numpy(), batch.hard_target()[0].cpu().numpy(), np.arange(1, len(model.labels)))
         present = counts.reference > 0
         if present.any():  # a crop may show background alone

@@ -38,7 +38,6 @@ MEAN_OF = (
     "brain-stem",
 )  # fmt: skip
 ALSO = ("accumbens area", "ventral DC")
-THICK_MM = 5.0
 
 
 def inverted(scan: Image) -> Image:
@@ -47,15 +46,15 @@ def inverted(scan: Image) -> Image:
     return scan.with_voxels(np.where(inside, scan.voxels.max() - scan.voxels, 0).astype(np.float32))
 
 
-def thickened(scan: Image, axis: int) -> Image:
-    """What a scan with slices of 5 mm along a voxel axis would have measured, linearly back on the grid."""
+def thickened(scan: Image, axis: int, thick_mm: float = 5.0) -> Image:
+    """What a scan with thick slices along a voxel axis would have measured, linearly back on the grid."""
     spacing = scan.spacing_mm[axis]
     sigma = np.zeros(3)
-    sigma[axis] = THICK_MM / spacing / 2.355
+    sigma[axis] = thick_mm / spacing / 2.355
     blurred = ndimage.gaussian_filter(scan.voxels, sigma)
     count = scan.shape[axis]
-    at = np.arange(0, count, THICK_MM / spacing)
-    where = np.arange(count) * spacing / THICK_MM
+    at = np.arange(0, count, thick_mm / spacing)
+    where = np.arange(count) * spacing / thick_mm
     low = np.clip(np.floor(where).astype(int), 0, len(at) - 1)
     high = np.clip(low + 1, 0, len(at) - 1)
     shape = [1, 1, 1]

@@ -48,7 +48,7 @@ def test_every_set_loads(name: str) -> None:
 
 def test_values_of_the_sets() -> None:
     assert label_set("freesurfer").ids.tolist() == SYNTHSEG
-    assert label_set("evaluation").ids.tolist() == [*SYNTHSEG, 630]
+    assert label_set("evaluation").ids.tolist() == [*SYNTHSEG, 602, 630]
     assert label_set("siam").ids.tolist() == list(range(17))
     assert label_set("brain").ids.tolist() == [0, 1, 2]
     assert label_set("tissue").ids.tolist() == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]

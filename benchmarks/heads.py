@@ -1,0 +1,141 @@
+"""Whole heads: a FLAIR head against labels of the same person, synthetic T1-like heads, and pictures to look at.
+
+    python benchmarks/heads.py SCANS TEMPLATES [--model head] [--flip] [--number 10] [--pictures DIR]
+
+SCANS holds `flair_head_5p5mm.nii.gz` with `flair_head_5p5mm_gif-labels_1mm.nii.gz` (values of GIF 3, on a grid of
+their own), and `t1_head_0p7mm.nii.gz` and `ct_head.nii.gz` for the pictures. TEMPLATES as for `phantomseg train`.
+The synthetic heads have the contrast of T1-weighted scans, the anatomy of the templates under new poses, warps and
+shapes, and seeds that training cannot draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from accuracy import ALSO, MEAN_OF
+from scipy import ndimage
+
+from phantomseg.evaluation.evaluate import structure_dice
+from phantomseg.image.files import read_image, read_labels
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import segment
+from phantomseg.labels import label_set, merge
+from phantomseg.models import find_model
+from phantomseg.network.model import Model
+from phantomseg.report.figures import draw_overlay
+from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
+from phantomseg.synth.generate import apply_draws, draw_sample
+from phantomseg.synth.recipe import parse_recipe
+from phantomseg.synth.templates import Templates, load_templates
+
+STRUCTURES = MEAN_OF + ALSO
+PICTURES = ("t1_head_0p7mm", "t2_brain_1mm", "flair_head_5p5mm", "ct_head")
+SEED = 2**31 + 7  # the command line takes smaller ones
+
+# mean and standard deviation of a T1-weighted scan between 0 and 255, by tissue and by name
+T1_TISSUES = {
+    "background": (0, 3), "white matter": (190, 9), "lesion": (150, 12), "cortical grey matter": (120, 9),
+    "subcortical grey matter": (145, 9), "csf": (35, 9), "brain-stem": (175, 9), "vessel": (90, 25), "dura": (90, 15),
+    "bone": (25, 10), "skin": (140, 20), "soft tissue": (130, 35), "cerebellum": (125, 9),
+}  # fmt: skip
+T1_NAMES = {
+    "cerebellum white matter": (185, 9), "thalamus": (155, 9), "pallidum": (172, 9), "ventral DC": (170, 9),
+    "cancellous bone": (170, 30), "eyes": (45, 10), "optic nerve": (160, 12), "spinal cord": (165, 12),
+}  # fmt: skip
+
+RECIPE = {
+    "target": "head",
+    "pose": {
+        "crop_voxels": [176, 224, 208],
+        "rotation_deg": {"uniform": [-10, 10]},
+        "scaling": {"uniform": [0.92, 1.08]},
+        "translation_mm": {"uniform": [-5, 5]},
+        "warp_std_mm": {"uniform": [1, 3]},
+    },
+    "shape": {
+        "pial": {"probability": 0.5, "mm": {"uniform": [-0.4, 0.4]}},
+        "ventricles": {"probability": 0.5, "mm": {"uniform": [-0.5, 2]}},
+        "skull": {"probability": 0.5, "mm": {"uniform": [-1, 1]}},
+    },
+    "tissues": {},
+    "bias": {"log_std": {"uniform": [0, 0.25]}, "nodes_mm": 60},
+    "resolution": {
+        "fine_probability": 1.0,
+        "isotropic_probability": 0.0,
+        "least_sigma_mm": 0.45,
+        "noise_std": {"uniform": [0, 0.03]},
+    },
+}
+
+
+def flair(folder: Path, model: Model, flip: bool) -> dict[str, float]:
+    """Dice of each structure of the FLAIR head, on the grid of its reference, sides merged."""
+    scan = read_image(folder / "flair_head_5p5mm.nii.gz")
+    reference = read_labels(folder / "flair_head_5p5mm_gif-labels_1mm.nii.gz")
+    values = merge("gif", "evaluation").apply(reference.voxels)
+    found = segment(scan, model, "freesurfer", flip).image
+    to_scan = np.linalg.inv(found.affine) @ reference.affine
+    on_grid = ndimage.affine_transform(found.voxels, to_scan[:3, :3], to_scan[:3, 3], reference.shape, order=0)
+    return structure_dice(on_grid, values, label_set("evaluation"), merged=True)
+
+
+def t1_like(templates: Templates, number: int, model: Model, flip: bool) -> list[dict[str, dict[str, float]]]:
+    """Dice of each structure of synthetic heads, in the sets `freesurfer` (sides merged) and `siam`."""
+    recipe = parse_recipe(RECIPE)
+    rows = []
+    for index in range(number):
+        draw = draw_sample(recipe, templates, SEED, index)
+        rng = np.random.default_rng([SEED, index])
+        labels = label_set("generation").labels
+        pairs = np.array([T1_NAMES.get(x.structure, T1_TISSUES.get(x.tissue)) for x in labels], dtype=float)
+        mean = pairs[:, 0] + np.where(pairs[:, 0] > 0, rng.normal(0, 5, len(pairs)), 0)
+        tissues = dataclasses.replace(draw.tissues, mean=tuple(mean.tolist()), std=tuple(pairs[:, 1].tolist()))
+        batch = apply_draws([dataclasses.replace(draw, tissues=tissues)], templates)
+        scan = Image(batch.image[0, 0].numpy(), np.eye(4))
+        truth = label_set("head").ids[batch.target[0].numpy()]
+        row = {}
+        for name, merged in (("freesurfer", True), ("siam", False)):
+            found = segment(scan, model, name, flip).image.voxels
+            reference = merge("head", name).apply(truth)
+            row[name] = structure_dice(found, reference, label_set(name), merged)
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """Print the tables, and draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scans", type=Path)
+    parser.add_argument("templates", type=Path)
+    parser.add_argument("--model", default="head")
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--number", type=int, default=10)
+    parser.add_argument("--pictures", type=Path)
+    arguments = parser.parse_args()
+    set_threads()
+    keep_freed_memory()
+    model = find_model(arguments.model)
+    model.network.to(choose_device())
+    real = flair(arguments.scans, model, arguments.flip)
+    rows = t1_like(load_templates(arguments.templates), arguments.number, model, arguments.flip)
+    print(f"{'structure':28}{'FLAIR head':>12}{'synthetic T1':>14}")
+    means = {name: float(np.mean([row["freesurfer"][name] for row in rows])) for name in STRUCTURES}
+    for name in STRUCTURES:
+        print(f"{name:28}{real[name]:12.3f}{means[name]:14.3f}")
+    averages = [float(np.mean([found[name] for name in STRUCTURES])) for found in (real, means)]
+    print(f"{'mean of 16':28}{averages[0]:12.3f}{averages[1]:14.3f}")
+    print(f"\n{'tissue of SIAM':28}{'synthetic T1':>12}")
+    tissues = {name: float(np.nanmean([row["siam"][name] for row in rows])) for name in rows[0]["siam"]}
+    for name, value in tissues.items():
+        print(f"{name:28}{value:12.3f}")
+    print(f"{'mean of 16':28}{np.mean(list(tissues.values())):12.3f}")
+    for name in PICTURES if arguments.pictures else ():
+        scan = read_image(arguments.scans / f"{name}.nii.gz")
+        print(draw_overlay(arguments.pictures / name, scan, segment(scan, model, "siam", arguments.flip)))
+
+
+if __name__ == "__main__":
+    main()

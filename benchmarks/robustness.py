@@ -1,0 +1,146 @@
+"""How much accuracy is lost when the same scans are acquired otherwise, and how well a rescan agrees.
+
+    python benchmarks/robustness.py DATA [--model head] [--flip] [--csv FILE]
+
+DATA as in accuracy.py. The score is the mean Dice of the 16 structures of accuracy.py, left and right merged.
+
+- slices of 3, 5 and 7 mm along each axis;
+- contrast inverted; a smooth gain (log standard deviation 0.3); noise of 5 % of the brightest tissue;
+- the head turned by 20° about each axis (scan and reference resampled alike); voxels 0.8 and 1.2 times as large;
+- rescan: two simulated acquisitions with different gain, noise, contrast curve and sharpness, labelled one against the
+  other: Dice of grey matter (cerebral cortex), beside that of each against the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accuracy import ALSO, MEAN_OF, inverted, thickened
+from scipy import ndimage
+
+from phantomseg.evaluation.dataset import find_cases
+from phantomseg.evaluation.evaluate import structure_dice
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import segment
+from phantomseg.labels import label_set
+from phantomseg.models import find_model
+from phantomseg.network.model import Model
+from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
+from phantomseg.synth.separable import smooth_noise
+
+Pair = tuple[Image, Image]  # scan, reference
+STRUCTURES = MEAN_OF + ALSO
+
+
+def gained(scan: Image, seed: int, log_std: float = 0.3) -> Image:
+    """Times a smooth gain that varies over 60 mm."""
+    rng = np.random.default_rng(seed)
+    field = smooth_noise(rng, scan.shape, 60 / float(scan.spacing_mm.mean()), torch.device("cpu"))
+    return scan.with_voxels((scan.voxels * np.exp(log_std * field.numpy())).astype(np.float32))
+
+
+def noisy(scan: Image, seed: int, share: float = 0.05) -> Image:
+    """Plus Gaussian noise, relative to the brightest tissue; the border of stripped scans stays 0."""
+    level = share * np.percentile(scan.voxels, 99.5)
+    noise = level * np.random.default_rng(seed).standard_normal(scan.shape)
+    return scan.with_voxels(np.where(scan.voxels > 0, scan.voxels + noise, 0).clip(0).astype(np.float32))
+
+
+def turned(pair: Pair, axis: int, degrees: float = 20.0) -> Pair:
+    """Scan (linear) and reference (nearest) turned about an axis through the middle."""
+    scan, reference = pair
+    plane = tuple(a for a in range(3) if a != axis)
+    moved = ndimage.rotate(scan.voxels, degrees, plane, reshape=False, order=1)
+    labels = ndimage.rotate(reference.voxels, degrees, plane, reshape=False, order=0)
+    return scan.with_voxels(moved), reference.with_voxels(labels)
+
+
+def scaled(pair: Pair, factor: float) -> Pair:
+    """The same voxels, `factor` times as large."""
+    larger = np.diag([factor, factor, factor, 1.0])
+    scan, reference = (Image(image.voxels, larger @ image.affine) for image in pair)
+    return scan, reference
+
+
+def on_scan(change: Callable[[Image], Image]) -> Callable[[Pair], Pair]:
+    """A condition that leaves the reference alone."""
+    return lambda pair: (change(pair[0]), pair[1])
+
+
+CONDITIONS: dict[str, Callable[[Pair], Pair]] = {
+    "as is": lambda pair: pair,
+    "inverted": on_scan(inverted),
+    **{
+        f"{mm} mm, axis {axis}": on_scan(lambda scan, mm=mm, axis=axis: thickened(scan, axis, mm))
+        for mm in (3, 5, 7)
+        for axis in range(3)
+    },
+    "gain": on_scan(lambda scan: gained(scan, 1)),
+    "noise": on_scan(lambda scan: noisy(scan, 1)),
+    **{f"20 degrees, axis {axis}": lambda pair, axis=axis: turned(pair, axis) for axis in range(3)},
+    "scaled by 0.8": lambda pair: scaled(pair, 0.8),
+    "scaled by 1.2": lambda pair: scaled(pair, 1.2),
+}
+
+
+def acquisitions(scan: Image) -> tuple[Image, Image]:
+    """The same head from two simulated scanners."""
+    first = noisy(gained(scan, 11, 0.2), 12, 0.02)
+    top = float(scan.voxels.max())
+    curve = scan.with_voxels((top * (scan.voxels / top).clip(0) ** 0.8).astype(np.float32))
+    soft = curve.with_voxels(ndimage.gaussian_filter(curve.voxels, 0.5))
+    return first, noisy(gained(soft, 13, 0.2), 14, 0.03)
+
+
+def mean_dice(scan: Image, reference: Image, model: Model, flip: bool) -> float:
+    """Mean over the 16 structures."""
+    found = segment(scan, model, "freesurfer", flip).image.voxels
+    dice = structure_dice(found, reference.voxels, label_set("evaluation"), merged=True)
+    return float(np.mean([dice[name] for name in STRUCTURES]))
+
+
+def rescan(pair: Pair, model: Model, flip: bool) -> list[float]:
+    """Dice of the cortex: first against second acquisition, each against the reference."""
+    maps = [segment(scan, model, "freesurfer", flip).image.voxels for scan in acquisitions(pair[0])]
+    pairs = ((maps[0], maps[1]), (maps[0], pair[1].voxels), (maps[1], pair[1].voxels))
+    chosen = label_set("evaluation")
+    return [structure_dice(a, b, chosen, merged=True)["cerebral cortex"] for a, b in pairs]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="head")
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    set_threads()
+    keep_freed_memory()
+    model = find_model(arguments.model)
+    model.network.to(choose_device())
+    pairs = [case.read() for case in find_cases(arguments.data)]
+    table = []
+    for name, change in CONDITIONS.items():
+        score = float(np.mean([mean_dice(*change(pair), model, arguments.flip) for pair in pairs]))
+        table.append((name, score, score - (table[0][1] if table else score)))
+        print(f"{name:20}{score:8.3f}{table[-1][2]:+8.3f}", flush=True)
+    for mm in (3, 5, 7):
+        scores = [row[1] for row in table if row[0].startswith(f"{mm} mm")]
+        table.append((f"{mm} mm, mean", float(np.mean(scores)), float(np.mean(scores)) - table[0][1]))
+        print(f"{table[-1][0]:20}{table[-1][1]:8.3f}{table[-1][2]:+8.3f}")
+    again, first, second = np.mean([rescan(pair, model, arguments.flip) for pair in pairs], axis=0)
+    print(f"rescan, Dice of the cortex: {again:.3f} to itself, {first:.3f} and {second:.3f} to the manual labels")
+    table += [("rescan, cortex to itself", float(again), 0.0)]
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file).writerows([("condition", "dice", "difference"), *table])
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
-from phantomseg.network.model import Model, build_network, load_model
+from phantomseg.network.model import Model, build_network
 from phantomseg.rng import Constant
 from phantomseg.runtime import keep_freed_memory, set_threads
 from phantomseg.synth.recipe import Recipe, load_recipe
@@ -156,7 +156,11 @@ def print_table(folder: Path) -> None:
     print("|---" * (len(columns) + 1) + "|")
     for name in [*RECIPES, *NETWORKS]:
         if name in rows:
-            print(f"| {name:14} | " + " | ".join(f"{rows[name][c]:.3f}".rjust(len(c)) for c in columns) + " |")
+            print(f"| {name:14} | " + " | ".join(_cell(rows[name][c]).rjust(len(c)) for c in columns) + " |")
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def main() -> None:
@@ -185,9 +189,7 @@ def main() -> None:
         started = time.perf_counter()
         model = run_row(name, arguments.output / name, templates, arguments)
         minutes = (time.perf_counter() - started) / 60
-        scores = score(
-            load_model(arguments.output / name / "run" / "model"), arguments.data, arguments.scans, templates
-        )
+        scores = score(model, arguments.data, arguments.scans, templates)
         row = {"steps": model.record["steps"], "minutes": minutes, **scores}
         result.write_text(json.dumps(row, indent=1) + "\n")
         print(name, row, flush=True)

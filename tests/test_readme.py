@@ -71,7 +71,7 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     assert sum(path.stat().st_size for path in Path(str(folder)).iterdir()) <= 16e6
     assert find_model().labels == label_set("head")
     assert {command.name for command in app.registered_commands} == {
-        "segment", "synthesize", "prepare", "train", "evaluate",
+        "segment", "synthesize", "prepare", "train", "evaluate", "card",
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def autocast(device: torch.device) -> torch.autocast:
     """A block in which the device computes in its `number_format`."""
     dtype = number_format(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def hardware(device: torch.device) -> str:
+    """What a run ran on: processor or GPU, threads, number format, version of torch."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    threads = f"{torch.get_num_threads()} threads of " if device.type == "cpu" else ""
+    precision = str(number_format(device)).removeprefix("torch.")
+    return f"{threads}{name}, {precision}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
-from phantomseg.runtime import autocast, keep_freed_memory, number_format
+from phantomseg.runtime import autocast, hardware, keep_freed_memory, number_format
 from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
@@ -175,17 +176,28 @@ def _validate(run: Run, state: TrainState) -> None:
         state.rows[-1].update(score(state.average))
 
 
-def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, object]) -> Model:
+def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """All runs that led to a model, the first one first, each without the runs before it."""
+    this = {key: value for key, value in record.items() if key != "earlier"}
+    return [*record.get("earlier", []), this] if this else []
+
+
+def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, Any]) -> Model:
     write_log(run.folder / "log.csv", state.rows)
     if state.rows:
         draw_loss(run.folder / "loss.png", state.rows)
     losses = [row["loss"] for row in state.rows]
+    generation = sum(row["generation_seconds"] for row in state.rows)
     summary = {
         **settings,
         "steps": state.step,
         "minutes": round(state.seconds / 60, 1),
+        "samples_per_second": round(state.step * settings["config"]["batch"] / max(state.seconds, 1e-9), 2),
+        "waited_for_samples": round(generation / max(state.seconds, 1e-9), 3),
+        "hardware": hardware(next(state.average.parameters()).device),
         "last_loss": round(float(np.mean(losses[-100:])), 4) if losses else None,
         "scores": {k: v for row in state.rows for k, v in row.items() if k.startswith("dice")},
+        "earlier": stages(run.start.record) if run.start is not None else [],
     }
     model = Model(state.average, label_set(recipe.target), record=summary)
     save_model(run.folder / "model", model)

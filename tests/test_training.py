@@ -162,7 +162,7 @@ def test_muon_takes_a_step_of_known_size_down_the_gradient() -> None:
 def test_optimisers_share_out_all_weights() -> None:
     network = tiny().network
     for name in ("muon", "adam"):
-        groups = [p for o in build_optimisers(network, name, 1e-3, False) for g in o.param_groups for p in g["params"]]
+        groups = [p for o in build_optimisers(network, name, 1e-3) for g in o.param_groups for p in g["params"]]
         assert {id(p) for p in groups} == {id(p) for p in network.parameters()}
         assert len(groups) == len(list(network.parameters()))
 

@@ -19,7 +19,7 @@ from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
-from phantomseg.runtime import autocast, hardware, keep_freed_memory, number_format
+from phantomseg.runtime import autocast, hardware, keep_freed_memory
 from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
@@ -112,8 +112,7 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
     _check_crop(recipe.pose.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
-    bf16 = number_format(device) == torch.bfloat16
-    return TrainState(network, average, build_optimisers(network, config.optimiser, config.learning_rate, bf16))
+    return TrainState(network, average, build_optimisers(network, config.optimiser, config.learning_rate))
 
 
 def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:

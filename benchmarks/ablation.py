@@ -97,6 +97,7 @@ NETWORKS = {
     "wide": {"features": [48, 80, 144, 256], "convolutions": [2, 2, 2, 2]},
     "deep": {"features": [32, 64, 128, 160, 160], "convolutions": [2, 2, 3, 3, 3]},
     "detailed": {"detail": 24},
+    "refined": {"detail_convolutions": 2},
     "unet": {},
 }
 

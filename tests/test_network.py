@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,10 @@ def test_unet_takes_its_skips_before_the_norm() -> None:
         assert torch.allclose(network(image), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", [FastNet(SMALL), UNet(UNetConfig(classes=3, levels=3, features=2))])
+TWICE = replace(SMALL, detail_convolutions=2)
+
+
+@pytest.mark.parametrize("network", [FastNet(SMALL), FastNet(TWICE), UNet(UNetConfig(classes=3, levels=3, features=2))])
 def test_logits_of_a_block_are_those_of_the_whole(network: torch.nn.Module) -> None:
     network.eval()
     image = torch.rand(2, 1, 16, 24, 16, generator=torch.Generator().manual_seed(0))
@@ -45,6 +49,11 @@ def test_logits_of_a_block_are_those_of_the_whole(network: torch.nn.Module) -> N
         part = network.decode(network.encode(image), image, block)
     assert whole.shape == (2, 3, 16, 24, 16)
     assert torch.allclose(part, whole[:, :, 4:10, :, 6:16], atol=1e-5)
+
+
+def test_fast_refuses_more_convolutions_than_its_rim_is_wide() -> None:
+    with pytest.raises(ModelError, match="detail_convolutions is 3, wanted 1 or 2"):
+        replace(SMALL, detail_convolutions=3)
 
 
 def test_fast_supervises_half_resolution_everywhere_and_full_in_the_block() -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from phantomseg.errors import ModelError
 from phantomseg.network.volume import Block, double, whole
 
 SLOPE = 0.01
@@ -27,13 +28,19 @@ FOLD = 2
 class FastConfig:
     """Size of the network.
 
-    `features` holds one number a level, from half resolution down; `detail` is the width at full resolution.
+    `features` holds one number a level, from half resolution down; `detail` is the width at full resolution, and
+    `detail_convolutions` the number of 3³ convolutions there, 1 or 2.
     """
 
     classes: int
     features: tuple[int, ...] = (32, 64, 128, 256)
     convolutions: tuple[int, ...] = (2, 2, 3, 3)
     detail: int = 12
+    detail_convolutions: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.detail_convolutions <= FOLD:
+            raise ModelError(f"detail_convolutions is {self.detail_convolutions}, wanted 1 or {FOLD}")
 
 
 class Unit(nn.Module):
@@ -69,7 +76,9 @@ class FastNet(nn.Module):
         self.coarse = nn.Conv3d(widths[0], config.classes, 1)
         self.detail = nn.Conv3d(widths[0], FOLD**3 * config.detail, 1)
         self.head = nn.Conv3d(config.detail + 1, config.detail * 2, 3, padding=1)
-        self.classify = nn.Conv3d(config.detail * 2, config.classes, 1)
+        wide = config.detail * 2
+        self.refine = nn.ModuleList(nn.Conv3d(wide, wide, 3, padding=1) for _ in range(config.detail_convolutions - 1))
+        self.classify = nn.Conv3d(wide, config.classes, 1)
 
     @property
     def multiple(self) -> int:
@@ -94,7 +103,7 @@ class FastNet(nn.Module):
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         """Logits (B, C, …) of a block of voxels, each end even.
 
-        The block is decoded with a rim of two voxels, so that it does not matter where blocks end.
+        The block is decoded with a rim of two voxels, one a convolution, so that it does not matter where blocks end.
         """
         rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
         half_i, half_j, half_k = (slice(low // FOLD, high // FOLD) for low, high in rim)
@@ -103,6 +112,8 @@ class FastNet(nn.Module):
         features = unfold(pointwise(self.detail, trunk))
         near = image[:, :, wide_i, wide_j, wide_k].to(features.dtype)
         x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
+        for refine in self.refine:
+            x = x + F.leaky_relu(refine(x), SLOPE)
         x = add_doubled(pointwise(self.classify, x), pointwise(self.coarse, trunk))
         in_i, in_j, in_k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
         return x[:, :, in_i, in_j, in_k]

@@ -37,6 +37,7 @@ from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
 
 STRUCTURES = MEAN_OF + ALSO
+SMALL = ("pallidum", "amygdala", "3rd ventricle", "accumbens area")
 NARROW = {"features": [16, 32, 64, 128], "convolutions": [2, 2, 2, 2], "detail": 8}
 SMALL_CROP = (96, 112, 96)
 CALIBRATION_STEPS = 12
@@ -131,7 +132,7 @@ def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Name
 
 def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[str, float]:
     """Mean Dice of the 16 structures under each condition."""
-    found: dict[str, list[float]] = {"T1": [], "inverted": [], "5 mm": []}
+    found: dict[str, list[float]] = {"T1": [], "T1 small": [], "inverted": [], "5 mm": []}
     for case in find_cases(data):
         scan, reference = case.read()
         looks = [("T1", scan), ("inverted", inverted(scan))] + [("5 mm", thickened(scan, axis)) for axis in range(3)]
@@ -139,6 +140,8 @@ def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[s
             labels = segment(image, model).image.voxels
             dice = structure_dice(labels, reference.voxels, label_set("evaluation"), merged=True)
             found[name].append(float(np.mean([dice[s] for s in STRUCTURES])))
+            if name == "T1":
+                found["T1 small"].append(float(np.mean([dice[s] for s in SMALL])))
     real = flair(scans, model, False)
     heads = t1_like(templates, 4, model, False)
     return {

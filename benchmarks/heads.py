@@ -1,6 +1,6 @@
 """Whole heads: a FLAIR head against labels of the same person, synthetic T1-like heads, and pictures to look at.
 
-    python benchmarks/heads.py SCANS TEMPLATES [--model head] [--flip] [--number 10] [--pictures DIR]
+    python benchmarks/heads.py SCANS TEMPLATES [--model head] [--flip] [--number 10] [--pictures DIR] [--csv FILE]
 
 SCANS holds `flair_head_5p5mm.nii.gz` with `flair_head_5p5mm_gif-labels_1mm.nii.gz` (values of GIF 3, on a grid of
 their own), and `t1_head_0p7mm.nii.gz` and `ct_head.nii.gz` for the pictures. TEMPLATES as for `phantomseg train`.
@@ -11,7 +11,9 @@ shapes, and seeds that training cannot draw.
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,7 @@ def main() -> None:
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--number", type=int, default=10)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     set_threads()
     keep_freed_memory()
@@ -121,17 +124,19 @@ def main() -> None:
     model.network.to(choose_device())
     real = flair(arguments.scans, model, arguments.flip)
     rows = t1_like(load_templates(arguments.templates), arguments.number, model, arguments.flip)
-    print(f"{'structure':28}{'FLAIR head':>12}{'synthetic T1':>14}")
-    means = {name: float(np.mean([row["freesurfer"][name] for row in rows])) for name in STRUCTURES}
-    for name in STRUCTURES:
-        print(f"{name:28}{real[name]:12.3f}{means[name]:14.3f}")
-    averages = [float(np.mean([found[name] for name in STRUCTURES])) for found in (real, means)]
-    print(f"{'mean of 16':28}{averages[0]:12.3f}{averages[1]:14.3f}")
-    print(f"\n{'tissue of SIAM':28}{'synthetic T1':>12}")
+    synthetic = {name: float(np.mean([row["freesurfer"][name] for row in rows])) for name in STRUCTURES}
+    table = [(name, real[name], synthetic[name]) for name in STRUCTURES]
+    table.append(("mean of 16 structures", *np.mean([row[1:] for row in table], axis=0).tolist()))
     tissues = {name: float(np.nanmean([row["siam"][name] for row in rows])) for name in rows[0]["siam"]}
-    for name, value in tissues.items():
-        print(f"{name:28}{value:12.3f}")
-    print(f"{'mean of 16':28}{np.mean(list(tissues.values())):12.3f}")
+    table += [(f"set siam: {name}", math.nan, value) for name, value in tissues.items()]
+    table.append(("set siam: mean of 16", math.nan, float(np.mean(list(tissues.values())))))
+    cells = [("structure", "FLAIR head", "T1-like heads")]
+    cells += [(name, *("" if math.isnan(v) else f"{v:.4f}" for v in values)) for name, *values in table]
+    for name, first, second in cells:
+        print(f"{name:32}{first:>12}{second:>16}")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file).writerows(cells)
     for name in PICTURES if arguments.pictures else ():
         scan = read_image(arguments.scans / f"{name}.nii.gz")
         print(draw_overlay(arguments.pictures / name, scan, segment(scan, model, "siam", arguments.flip)))

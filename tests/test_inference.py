@@ -256,6 +256,16 @@ def test_volumes_leave_out_the_padding() -> None:
     assert volumes["left putamen"] == pytest.approx(24 * 24 * 6, rel=1e-3)
 
 
+def test_hounsfield_units_are_seen_in_the_window_of_soft_tissue() -> None:
+    plain = scan()
+    tomography = plain.with_voxels(np.where(plain.voxels > 0.5, 1500.0, 50.0).astype(np.float32))
+    tomography.voxels[:2] = -1024.0
+    image = prepare(tomography, 1.0, 4).image[0, 0]
+    assert image[12, 2, 2].item() == pytest.approx((50 + 150) / 400, abs=1e-4)  # halfway between -150 and 250
+    same = prepare(plain.with_voxels(plain.voxels - 800.0), 1.0, 4).image
+    assert torch.allclose(same, prepare(plain, 1.0, 4).image, atol=1e-3)
+
+
 def test_scan_of_too_many_voxels_is_refused_before_the_network() -> None:
     noise = np.random.default_rng(0).random((36, 36, 36), dtype=np.float32)
     with pytest.raises(ScanError, match="wanted at most 33 million in all; crop it"):

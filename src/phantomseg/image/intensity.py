@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 LOW, HIGH = 0.005, 0.995
+AIR_HU = -900.0  # no other kind of scan goes down to here
+SOFT_TISSUE_HU = (-150.0, 250.0)
 MOST_VALUES = 2**16  # percentiles of a regular subset of voxels are as good, and quick
 
 
@@ -21,3 +24,14 @@ def rescale(image: torch.Tensor) -> torch.Tensor:
     bounds = torch.quantile(subset, torch.tensor([LOW, HIGH], device=image.device), dim=1)  # (2, B)
     low, high = bounds[:, :, None, None, None, None]
     return ((image - low) / (high - low).clamp(min=1e-6)).clamp_(0, 1)
+
+
+def windowed(voxels: np.ndarray) -> np.ndarray:
+    """Voxels of computed tomography in Hounsfield units cut to the window of soft tissue; others as they are.
+
+    Between air and bone at once, all of the brain would be one grey.
+
+    >>> windowed(np.array([-1024.0, 30.0, 1500.0])).tolist()
+    [-150.0, 30.0, 250.0]
+    """
+    return voxels.clip(*SOFT_TISSUE_HU) if voxels.min() <= AIR_HU else voxels

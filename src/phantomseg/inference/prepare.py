@@ -10,7 +10,7 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import Placed, canonical, content_box, crop, resample
 from phantomseg.image.image import Image
-from phantomseg.image.intensity import rescale
+from phantomseg.image.intensity import rescale, windowed
 
 CONTENT = 0.01  # of the intensity range; darker borders are cut off
 MARGIN_VOXELS = 4
@@ -35,9 +35,9 @@ class Prepared:
 
 
 def prepare(scan: Image, spacing_mm: float, multiple: int) -> Prepared:
-    """Canonical axes, `spacing_mm` isotropic, dark borders cut, intensities between 0 and 1, padded to `multiple`."""
+    """Canonical axes, CT windowed, `spacing_mm` isotropic, dark borders cut, between 0 and 1, padded to `multiple`."""
     turned = canonical(scan)
-    fine = resample(turned.image, spacing_mm)
+    fine = resample(turned.image.with_voxels(windowed(turned.image.voxels)), spacing_mm)
     voxels = fine.image.voxels
     low, high = content_box(_rescaled(voxels) > CONTENT)
     low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, voxels.shape)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from phantomseg.image.files import write_atomically
 from phantomseg.image.grid import canonical, content_box
 from phantomseg.image.image import Image
+from phantomseg.image.intensity import windowed
 from phantomseg.inference.segment import Segmentation
 from phantomseg.labels import LabelSet
 
@@ -86,5 +87,5 @@ def draw_overlay(name: Path, scan: Image, result: Segmentation) -> Path:
     """Write NAME_overlay.png of a scan and its labels, axes towards right, anterior, superior; returns its path."""
     path = name.with_name(f"{name.name}_overlay.png")
     grey, found = canonical(scan).image, canonical(result.image).image
-    overlay(path, grey.voxels, result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)
+    overlay(path, windowed(grey.voxels), result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)
     return path

@@ -138,7 +138,7 @@ def label_set_names() -> list[str]:
     """Names of all shipped label sets.
 
     >>> label_set_names()
-    ['brain', 'evaluation', 'freesurfer', 'generation', 'head', 'siam', 'tissue']
+    ['brain', 'evaluation', 'freesurfer', 'generation', 'head', 'intracranial', 'siam', 'tissue']
     """
     names = (path.name.removesuffix(".csv") for path in _TABLES.iterdir() if path.name.endswith(".csv"))
     return sorted(name for name in names if "_to_" not in name)

@@ -113,7 +113,9 @@ def main() -> None:
         values = [float(np.mean([row[s] for row in scores[name] for s in structures])) for name in wanted]
         print(f"{title:28}" + "".join(f"{value:13.3f}" for value in values))
         table.append([title, *(f"{value:.4f}" for value in values)])
-    print(f"{'wrong side, % of voxels':28}" + "".join(f"{100 * np.mean(sides[name]):13.2f}" for name in wanted))
+    swapped = [100 * float(np.mean(sides[name])) for name in wanted]
+    print(f"{'wrong side, % of voxels':28}" + "".join(f"{value:13.2f}" for value in swapped))
+    table.append(["wrong side, % of voxels", *(f"{value:.2f}" for value in swapped)])
     for number, case in enumerate(cases):
         values = [np.mean([scores[name][number][s] for s in MEAN_OF]) for name in wanted]
         print(f"  {case.name:26}" + "".join(f"{value:13.3f}" for value in values))

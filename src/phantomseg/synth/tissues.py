@@ -10,11 +10,18 @@ import torch
 
 from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Distribution, LogUniform, Uniform, check_positive, draw_seed
+from phantomseg.synth.channels import channel
 from phantomseg.synth.ct import draw_ct
 from phantomseg.synth.separable import smooth_noise
 
 SUBCLASSES = 4
-REGIONS = ("soft tissue", "skin", "bone")  # outside the brain, whose sub-classes may look like anything
+REGIONS = (
+    "soft tissue",
+    "skin",
+    "cancellous bone",
+)  # tissues and structures outside the brain, whose sub-classes may look like anything
+CORTICAL_BONE = 515
+DARK_BONE = (0.0, 40.0)
 # mean variance of linear interpolation between independent nodes, along three axes
 INTERPOLATED_VARIANCE = (2 / 3) ** 3
 
@@ -29,6 +36,7 @@ class TissueSettings:
     background_zero_probability: float = 0.05
     background_dark_probability: float = 0.25
     stripped_zero_probability: float = 0.05  # the same for samples without a skull
+    dark_bone_probability: float = 0.0  # cortical bone gives as little signal as it does in all of MR
     subclass_probability: float = 0.0  # tissues of the sample have 1 to SUBCLASSES sub-classes each
     subclass_spread: Distribution = Uniform(0, 30)  # standard deviation of their means about the tissue's
     subclass_mm: Distribution = LogUniform(5, 40)  # from one region of a sub-class to the next
@@ -99,6 +107,9 @@ def _draw_gaussians(
         pairs[0] = (0.0, 0.0)
     elif chance < zero + settings.background_dark_probability:
         pairs[0] = (rng.uniform(0, 15), rng.uniform(0, 5))
+    dark, chance = rng.uniform(*DARK_BONE), rng.uniform()
+    if chance < settings.dark_bone_probability:
+        pairs[channel(CORTICAL_BONE)] = (dark, min(dark, pairs[channel(CORTICAL_BONE)][1]))
     mean, std = np.array(pairs).T
     return mean, std
 
@@ -116,7 +127,8 @@ def _draw_subclasses(mean: np.ndarray, spread: float, rng: np.random.Generator) 
 
 def _draw_regions(mean: np.ndarray, prior: Distribution, rng: np.random.Generator) -> np.ndarray:
     new = np.array(prior.draw(rng, mean.size)).reshape(mean.shape)
-    is_region = np.array([label.tissue in REGIONS for label in label_set("generation").labels])
+    labels = label_set("generation").labels
+    is_region = np.array([label.tissue in REGIONS or label.name in REGIONS for label in labels])
     return np.where(is_region[:, None], new, mean)
 
 

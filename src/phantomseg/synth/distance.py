@@ -45,11 +45,30 @@ def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tenso
 
     Right within the reach of `squared`, the squared distances outside.
     """
-    # smoothing mixes in at most two voxels from within
-    within = squared_distance(~inside, 2).float().sqrt_().sub_(SURFACE_OFFSET)
+    # smoothing hardly sees deeper than the second layer within
+    within = torch.where(squared_distance(~inside, 1) == 1, 1 - SURFACE_OFFSET, 2 - SURFACE_OFFSET)
     signed = torch.where(inside, -within, squared.float().sqrt_().sub_(SURFACE_OFFSET))
     matrices = [gaussian_matrix(n, SURFACE_SIGMA).to(signed.device)[None] for n in signed.shape]
     return apply_along_axes(signed[None, None], matrices)[0, 0]
+
+
+def meeting_box(inside: torch.Tensor, other: torch.Tensor, reach: int) -> tuple[slice, slice, slice]:
+    """Voxels that hold all of `other` within reach of `inside`, and all of `inside` within reach of that.
+
+    >>> inside, other = torch.zeros(2, 1, 1, 9, dtype=torch.bool)
+    >>> inside[..., 2], other[..., 4:] = True, True
+    >>> meeting_box(inside, other, 2)[2]
+    slice(2, 7, None)
+    """
+    slices = []
+    for axis, size in enumerate(inside.shape):
+        others = tuple({0, 1, 2} - {axis})
+        ends = [mask.amax(others).nonzero()[[0, -1], 0].tolist() if mask.any() else [0, -1] for mask in (inside, other)]
+        (low, high), (other_low, other_high) = ends
+        low, high = max(low - reach, other_low), min(high + reach, other_high)  # where they may meet
+        slices.append(slice(max(0, low - reach), min(size, high + reach + 1)))
+    i, j, k = slices
+    return i, j, k
 
 
 def _least(values: torch.Tensor, reach: int, unit: int) -> torch.Tensor:

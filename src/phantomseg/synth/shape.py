@@ -15,7 +15,7 @@ import torch
 
 from phantomseg.rng import Constant, Distribution, Uniform, draw_seed
 from phantomseg.synth.channels import channel, is_any
-from phantomseg.synth.distance import LONGEST_REACH, nearest_label, squared_distance, surface_distance
+from phantomseg.synth.distance import LONGEST_REACH, meeting_box, nearest_label, squared_distance, surface_distance
 from phantomseg.synth.separable import smooth_noise
 
 CSF = (24,)
@@ -121,11 +121,18 @@ def grow(
         distance: in voxels, one for each voxel.
         most: largest distance, which bounds the work.
     """
+    reach = _reach(most)
     is_grower, is_eaten = is_any(labels, values), is_any(labels, into)
-    squared, nearest = nearest_label(labels, is_grower, _reach(most))
-    close = surface_distance(is_grower, squared) < distance
+    box = meeting_box(is_grower, is_eaten, reach)
+    part, is_grower, is_eaten = labels[box], is_grower[box], is_eaten[box]
+    if not part.numel():
+        return labels
+    squared, nearest = nearest_label(part, is_grower, reach)
+    close = surface_distance(is_grower, squared) < distance[box]
     apart = squared_distance(~(is_grower | is_eaten), 1) <= SHELL
-    return torch.where(is_eaten & close & ~apart, nearest, labels)
+    changed = labels.clone()
+    changed[box] = torch.where(is_eaten & close & ~apart, nearest, part)
+    return changed
 
 
 def rebuild_cortex(labels: torch.Tensor, thickness: torch.Tensor, most: float) -> torch.Tensor:

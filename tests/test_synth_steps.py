@@ -124,6 +124,8 @@ def test_crops_anywhere_reach_away_from_the_brain(templates: Templates) -> None:
     settings = PoseSettings(crop_voxels=(8, 8, 8), anywhere_probability=1.0)
     centres = np.array([draw_pose(settings, templates, sample_rng(0, index)).centre_voxel for index in range(50)])
     assert centres.std(0).min() > 5
+    settings = replace(settings, translation_mm=Constant(0))
+    assert len({draw_pose(settings, templates, sample_rng(0, i), brain_alone=True).centre_voxel for i in range(9)}) <= 2
 
 
 def test_paint_is_mean_plus_std_times_noise() -> None:

@@ -73,16 +73,17 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     """Draw sample `index` of the endless series that `seed` names."""
     rng = sample_rng(seed, index)
     strip = draw_strip(recipe.strip, rng) if recipe.strip else None
+    stripped = strip is not None and strip.keep != "head"
     return SampleDraw(
         seed=seed,
         index=index,
         target=recipe.target,
         fine_voxels_per_mm=recipe.fine_voxels_per_mm,
-        pose=draw_pose(recipe.pose, templates, rng),
+        pose=draw_pose(recipe.pose, templates, rng, stripped),
         shape=draw_shape(recipe.shape, rng) if recipe.shape else None,
         findings=draw_findings(recipe.findings, rng) if recipe.findings else None,
         strip=strip,
-        tissues=draw_tissues(recipe.tissues, strip is not None and strip.keep != "head", rng),
+        tissues=draw_tissues(recipe.tissues, stripped, rng),
         bias=draw_bias(recipe.bias, rng) if recipe.bias else None,
         gamma=draw_gamma(recipe.gamma, rng) if recipe.gamma else None,
         artefacts=draw_artefacts(recipe.artefacts, rng) if recipe.artefacts else None,

@@ -30,7 +30,7 @@ class PoseSettings:
     scaling: Distribution = Uniform(0.8, 1.2)
     shear: Distribution = Uniform(-0.015, 0.015)
     translation_mm: Distribution = Uniform(-30, 30)
-    anywhere_probability: float = 0.0  # crop placed anywhere in the head, not around the brain
+    anywhere_probability: float = 0.0  # crop of a whole head placed anywhere, not around the brain
     warp_std_mm: Distribution = Uniform(0, 4)
     warp_nodes_mm: float = 25.0
     flip_probability: float = 0.5
@@ -55,13 +55,15 @@ class Pose:
     flip: bool
 
 
-def draw_pose(settings: PoseSettings, templates: Templates, rng: np.random.Generator) -> Pose:
-    """Draw where the next sample looks."""
+def draw_pose(
+    settings: PoseSettings, templates: Templates, rng: np.random.Generator, brain_alone: bool = False
+) -> Pose:
+    """Draw where the next sample looks; a sample of the brain alone is never looked for elsewhere."""
     template = int(rng.integers(len(templates.names)))
     shape = templates.shapes[template].numpy()
     brain_low, brain_high = (box[template].numpy() for box in (templates.brain_low, templates.brain_high))
     centre = (brain_low + brain_high) / 2 + np.array(settings.translation_mm.draw(rng, 3))
-    if rng.uniform() < settings.anywhere_probability:
+    if rng.uniform() < settings.anywhere_probability and not brain_alone:
         margin = np.minimum(np.array(settings.crop_voxels), shape) / 2
         centre = rng.uniform(margin, shape - margin)
     return Pose(

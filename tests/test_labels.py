@@ -102,6 +102,16 @@ def test_every_set_but_one_comes_from_the_head() -> None:
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 
+@pytest.mark.parametrize("name", ["siam", "tissue", "brain"])
+def test_brain_is_one_piece_in_sets_without_sides(name: str) -> None:
+    head_to_brain, head_to_set = merge("head", "brain"), merge("head", name)
+    sources: dict[int, set[bool]] = {}
+    for is_brain, there in zip(head_to_brain.target_ids, head_to_set.target_ids, strict=True):
+        sources.setdefault(there, set()).add(is_brain == 1)
+    whole = {there for there, kinds in sources.items() if kinds == {True}}
+    assert {label.id for label in label_set(name).labels if label.topology == "brain"} == whole
+
+
 @pytest.mark.parametrize("name", label_set_names())
 def test_merge_of_a_set_into_itself_changes_nothing(name: str) -> None:
     ids = label_set(name).ids

@@ -66,6 +66,24 @@ def test_outside_the_template_is_background(templates: Templates) -> None:
     assert labels.max() == 0
 
 
+def test_neck_goes_on_as_the_lowest_slices_do(templates: Templates) -> None:
+    down = still(templates, 16, centre_voxel=(*((templates.shapes[0][:2] - 1) / 2).tolist(), -30.0))
+    assert look_up([down], templates).max() == 0
+    neck = look_up([dataclasses.replace(down, neck=True)], templates)[0]
+    middle = [(n - 16) // 2 for n in templates.volume(0).shape]
+    lowest = templates.volume(0)[middle[0] : middle[0] + 16, middle[1] : middle[1] + 16, posing.NECK_SLICE]
+    assert lowest.any() and all(np.array_equal(neck[:, :, k].numpy(), lowest) for k in range(16))
+
+
+def test_neck_below_a_cut_brain_is_cord_and_fluid(templates: Templates) -> None:
+    volume = templates.labels.clone().view(-1)
+    count = int(templates.shapes[0].prod())
+    volume[:count] = channel(16)
+    cut = dataclasses.replace(templates, labels=volume)
+    pose = still(templates, 8, centre_voxel=(20.0, 20.0, -30.0), neck=True)
+    assert (look_up([pose], cut) == channel(512)).all()
+
+
 def test_scaling_by_two_doubles_the_head(templates: Templates) -> None:
     once = look_up([still(templates, 64)], templates)
     twice = look_up([still(templates, 64, scaling=(2.0, 1.0, 1.0))], templates)

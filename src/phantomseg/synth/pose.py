@@ -14,11 +14,14 @@ import torch
 from torch.nn import functional as F
 
 from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
+from phantomseg.synth.channels import replaced
 from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
 from phantomseg.synth.templates import Templates
 
 FIELD_SPACING_MM = 4.0  # grid on which velocities are integrated; they vary over 25 mm
 SQUARING_STEPS = 6
+NECK_SLICE = 2  # from the bottom of a template; some end above the foramen magnum
+BELOW = {16: 512, 7: 24, 8: 24, 46: 24, 47: 24}  # what goes on as spinal cord and fluid where the brain was cut
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class PoseSettings:
     warp_std_mm: Distribution = Uniform(0, 4)
     warp_nodes_mm: float = 25.0
     flip_probability: float = 0.5
+    neck_probability: float = 0.0  # what lies below a template goes on as its lowest slices do
 
     def __post_init__(self) -> None:
         check_positive(self.scaling, "recipe key pose.scaling")
@@ -53,6 +57,7 @@ class Pose:
     warp_nodes_mm: float
     warp_seed: int
     flip: bool
+    neck: bool = False
 
 
 def draw_pose(
@@ -77,6 +82,7 @@ def draw_pose(
         warp_nodes_mm=settings.warp_nodes_mm,
         warp_seed=draw_seed(rng),
         flip=bool(rng.uniform() < settings.flip_probability),
+        neck=bool(rng.uniform() < settings.neck_probability),
     )
 
 
@@ -113,12 +119,16 @@ def look_up(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.T
     where = where.round_().to(torch.int32)
     wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
     flat = torch.zeros((len(poses), *where.shape[2:]), dtype=wide, device=device)
+    necks = torch.tensor([pose.neck for pose in poses], device=device)[:, None, None, None]
+    below = necks & (where[:, 2] < NECK_SLICE)
+    where[:, 2].masked_fill_(below, NECK_SLICE)
     for axis in range(3):
         # templates carry a border of background, so clamping reads background outside
         inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())
         flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
     flat += templates.offsets[index].to(device, wide)[:, None, None, None]
-    return templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
+    labels = templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
+    return torch.where(below, replaced(labels, BELOW), labels) if necks.any() else labels
 
 
 def _coarse_map(

@@ -30,6 +30,7 @@ from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.models import find_model
+from phantomseg.network.model import Model
 from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 
 MEAN_OF = (
@@ -75,6 +76,15 @@ CONDITIONS = {
 }
 
 
+def ready(name: str) -> Model:
+    """The model on the best device, threads and memory as the command line sets them."""
+    set_threads()
+    keep_freed_memory()
+    model = find_model(name)
+    model.network.to(choose_device())
+    return model
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -84,10 +94,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(CONDITIONS), help="run one condition")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    set_threads()
-    keep_freed_memory()
-    model = find_model(arguments.model)
-    model.network.to(choose_device())
+    model = ready(arguments.model)
     cases, chosen = find_cases(arguments.data), label_set("evaluation")
     wanted = [arguments.only] if arguments.only else list(CONDITIONS)
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in wanted}

@@ -17,7 +17,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from accuracy import ALSO, MEAN_OF
+from accuracy import ALSO, MEAN_OF, ready
 from scipy import ndimage
 
 from phantomseg.evaluation.evaluate import structure_dice
@@ -25,10 +25,8 @@ from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set, merge
-from phantomseg.models import find_model
 from phantomseg.network.model import Model
 from phantomseg.report.figures import draw_overlay
-from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 from phantomseg.synth.generate import apply_draws, draw_sample
 from phantomseg.synth.recipe import parse_recipe
 from phantomseg.synth.templates import Templates, load_templates
@@ -118,10 +116,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    set_threads()
-    keep_freed_memory()
-    model = find_model(arguments.model)
-    model.network.to(choose_device())
+    model = ready(arguments.model)
     real = flair(arguments.scans, model, arguments.flip)
     rows = t1_like(load_templates(arguments.templates), arguments.number, model, arguments.flip)
     synthetic = {name: float(np.mean([row["freesurfer"][name] for row in rows])) for name in STRUCTURES}

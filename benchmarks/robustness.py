@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import ALSO, MEAN_OF, inverted, thickened
+from accuracy import ALSO, MEAN_OF, inverted, ready, thickened
 from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
@@ -28,9 +28,7 @@ from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
-from phantomseg.models import find_model
 from phantomseg.network.model import Model
-from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 from phantomseg.synth.separable import smooth_noise
 
 Pair = tuple[Image, Image]  # scan, reference
@@ -120,10 +118,7 @@ def main() -> None:
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    set_threads()
-    keep_freed_memory()
-    model = find_model(arguments.model)
-    model.network.to(choose_device())
+    model = ready(arguments.model)
     pairs = [case.read() for case in find_cases(arguments.data)]
     table = []
     for name, change in CONDITIONS.items():

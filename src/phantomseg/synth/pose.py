@@ -119,16 +119,27 @@ def look_up(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.T
     where = where.round_().to(torch.int32)
     wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
     flat = torch.zeros((len(poses), *where.shape[2:]), dtype=wide, device=device)
-    necks = torch.tensor([pose.neck for pose in poses], device=device)[:, None, None, None]
-    below = necks & (where[:, 2] < NECK_SLICE)
-    where[:, 2].masked_fill_(below, NECK_SLICE)
+    below = _extend_necks(where, poses)
     for axis in range(3):
         # templates carry a border of background, so clamping reads background outside
         inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())
         flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
     flat += templates.offsets[index].to(device, wide)[:, None, None, None]
     labels = templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
-    return torch.where(below, replaced(labels, BELOW), labels) if necks.any() else labels
+    for volume, lower in zip(labels, below, strict=True):
+        if lower is not None:
+            volume[lower] = replaced(volume[lower], BELOW)
+    return labels
+
+
+def _extend_necks(where: torch.Tensor, poses: list[Pose]) -> list[torch.Tensor | None]:
+    """Look no lower than NECK_SLICE for poses with a neck, in place; returns which voxels (I, J, K) would have."""
+    below: list[torch.Tensor | None] = []
+    for place, pose in zip(where, poses, strict=True):
+        below.append(place[2] < NECK_SLICE if pose.neck else None)
+        if pose.neck:
+            place[2].clamp_(min=NECK_SLICE)
+    return below
 
 
 def _coarse_map(

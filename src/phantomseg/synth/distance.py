@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from phantomseg.synth.separable import apply_along_axes, gaussian_matrix
-
 CODES = 64  # labels that fit beside a squared distance in 16 bits
 FAR = 400  # squared distance that stands for "out of reach"
 LONGEST_REACH = 9
@@ -48,8 +46,26 @@ def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tenso
     # smoothing hardly sees deeper than the second layer within
     within = torch.where(squared_distance(~inside, 1) == 1, 1 - SURFACE_OFFSET, 2 - SURFACE_OFFSET)
     signed = torch.where(inside, -within, squared.float().sqrt_().sub_(SURFACE_OFFSET))
-    matrices = [gaussian_matrix(n, SURFACE_SIGMA).to(signed.device)[None] for n in signed.shape]
-    return apply_along_axes(signed[None, None], matrices)[0, 0]
+    for axis in range(3):
+        signed = _smooth(signed, axis)
+    return signed
+
+
+def _smooth(volume: torch.Tensor, axis: int) -> torch.Tensor:
+    """Gaussian of SURFACE_SIGMA along one axis, cut off at two voxels; borders repeat."""
+    weights = torch.exp(-0.5 * (torch.arange(3) / SURFACE_SIGMA) ** 2)
+    middle, *sides = (weights / (2 * weights.sum() - weights[0])).tolist()
+    size = volume.shape[axis]
+    result = volume * middle
+    for offset, weight in enumerate(sides, start=1):
+        reached = min(offset, size)
+        first, last = volume.narrow(axis, 0, 1), volume.narrow(axis, size - 1, 1)
+        result.narrow(axis, 0, reached).add_(first, alpha=weight)
+        result.narrow(axis, size - reached, reached).add_(last, alpha=weight)
+        if size > offset:
+            result.narrow(axis, offset, size - offset).add_(volume.narrow(axis, 0, size - offset), alpha=weight)
+            result.narrow(axis, 0, size - offset).add_(volume.narrow(axis, offset, size - offset), alpha=weight)
+    return result
 
 
 def meeting_box(inside: torch.Tensor, other: torch.Tensor, reach: int) -> tuple[slice, slice, slice]:
@@ -61,14 +77,24 @@ def meeting_box(inside: torch.Tensor, other: torch.Tensor, reach: int) -> tuple[
     slice(2, 7, None)
     """
     slices = []
-    for axis, size in enumerate(inside.shape):
-        others = tuple({0, 1, 2} - {axis})
-        ends = [mask.amax(others).nonzero()[[0, -1], 0].tolist() if mask.any() else [0, -1] for mask in (inside, other)]
-        (low, high), (other_low, other_high) = ends
+    for size, profile, other_profile in zip(inside.shape, _profiles(inside), _profiles(other), strict=True):
+        (low, high), (other_low, other_high) = _ends(profile), _ends(other_profile)
         low, high = max(low - reach, other_low), min(high + reach, other_high)  # where they may meet
         slices.append(slice(max(0, low - reach), min(size, high + reach + 1)))
     i, j, k = slices
     return i, j, k
+
+
+def _profiles(mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Along each axis, which slices hold anything."""
+    plane = mask.any(2)
+    return plane.any(1), plane.any(0), mask.any(0).any(0)
+
+
+def _ends(profile: torch.Tensor) -> tuple[int, int]:
+    """First and last true element; 0 and -1 where there is none."""
+    places = profile.nonzero().flatten().tolist()
+    return (places[0], places[-1]) if places else (0, -1)
 
 
 def _least(values: torch.Tensor, reach: int, unit: int) -> torch.Tensor:

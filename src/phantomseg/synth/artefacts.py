@@ -113,17 +113,15 @@ def read_out(volume: torch.Tensor, drawn: Artefacts, rng: np.random.Generator) -
     order = torch.fft.fftfreq(
         count, 1 / count, device=volume.device
     ).round()  # line numbers, 0 in the middle of the read-out
-    along = [1, 1, 1]
-    along[axis] = count
     if drawn.motion_mm:
         # the head jerks once before and once after the middle
         for side in (-1, 1):
             jerk = side * rng.uniform(CENTRAL_LINES, 0.45) * count
             moved = torch.fft.fft(_moved(volume, drawn, rng), dim=axis)
-            lines = torch.where((order * side > jerk * side).view(along), moved, lines)
+            lines = torch.where(_along(order * side > jerk * side, axis), moved, lines)
     if drawn.ghost_strength:
         weak = (order.remainder(drawn.ghosts) == 0) & (order.abs() > CENTRAL_LINES * count / 2)
-        lines = lines * (1 - drawn.ghost_strength * weak).view(along)
+        lines = lines * _along(1 - drawn.ghost_strength * weak, axis)
     return torch.fft.ifft(lines, dim=axis).abs()
 
 
@@ -146,10 +144,8 @@ def add_spike(volume: torch.Tensor, strength: float, rng: np.random.Generator) -
     """Volume (I, J, K) with the stripes of one wrong sample in k-space, of any direction and width."""
     phase = torch.tensor(rng.uniform(0, 2 * math.pi), device=volume.device)
     for axis, frequency in enumerate(rng.uniform(-0.4, 0.4, 3)):
-        along = [1, 1, 1]
-        along[axis] = volume.shape[axis]
         place = torch.arange(volume.shape[axis], device=volume.device, dtype=volume.dtype)
-        phase = phase + (2 * math.pi * frequency * place).view(along)
+        phase = phase + _along(2 * math.pi * frequency * place, axis)
     return (volume + strength * phase.cos()).abs()
 
 
@@ -158,6 +154,11 @@ def uneven_slices(volume: torch.Tensor, drawn: Artefacts, rng: np.random.Generat
     count = volume.shape[drawn.slice_axis]
     which = (np.arange(count) / drawn.slices_mm).astype(int)
     gain = np.exp(drawn.slices_log_std * rng.standard_normal(which[-1] + 1))[which]
-    along = [1, 1, 1]
-    along[drawn.slice_axis] = count
-    return volume * torch.tensor(gain, dtype=volume.dtype, device=volume.device).view(along)
+    return volume * _along(torch.tensor(gain, dtype=volume.dtype, device=volume.device), drawn.slice_axis)
+
+
+def _along(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """Values (n,) laid out along one axis of a volume."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return values.view(shape)

@@ -7,7 +7,8 @@ DATA as in accuracy.py, SCANS and TEMPLATES as in heads.py. Rows that are in DIR
 be shared out over several processes; `--print` makes the table. With `--minutes`, each row gets as many steps as it
 makes in that time on its threads, measured at the start of the row; with `--steps`, the same number.
 
-The recipe rows train a narrow network on smaller crops, so that differences, not levels, are what to look at.
+All rows train on smaller crops, those of the recipe a narrow network as well: differences, not levels, are what to
+look at.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ STRUCTURES = MEAN_OF + ALSO
 SMALL = ("pallidum", "amygdala", "3rd ventricle", "accumbens area")
 NARROW = {"features": [16, 32, 64, 128], "convolutions": [2, 2, 2, 2], "detail": 8}
 SMALL_CROP = (96, 112, 96)
+DIVISIBLE_CROP = (96, 128, 96)  # by 32, for the network with five levels
 CALIBRATION_STEPS = 12
 
 
@@ -109,11 +111,12 @@ def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Name
     config = {"classes": len(label_set(recipe.target))}
     kind = "unet" if name == "unet" else "fast"
     if name in RECIPES:
-        recipe = RECIPES[name](recipe)
-        recipe = dataclasses.replace(recipe, pose=dataclasses.replace(recipe.pose, crop_voxels=SMALL_CROP))
+        recipe, crop = RECIPES[name](recipe), SMALL_CROP
         config |= NARROW
     else:
+        crop = DIVISIBLE_CROP
         config |= NETWORKS[name]
+    recipe = dataclasses.replace(recipe, pose=dataclasses.replace(recipe.pose, crop_voxels=crop))
     torch.manual_seed(0)
     start = Model(build_network(kind, config), label_set(recipe.target))
 

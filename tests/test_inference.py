@@ -14,7 +14,7 @@ from torch import nn
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
-from phantomseg.inference.predict import predict
+from phantomseg.inference.predict import field_seen, predict
 from phantomseg.inference.prepare import prepare
 from phantomseg.inference.restore import restore
 from phantomseg.inference.segment import segment
@@ -36,7 +36,7 @@ class Reader(nn.Module):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1))
 
-    def encode(self, image: torch.Tensor) -> torch.Tensor:
+    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
         logits = torch.zeros(1, len(FREESURFER), *image.shape[2:])
         bright = image[:, 0] > 0.5
         right = torch.arange(image.shape[2])[None, :, None, None] >= image.shape[2] / 2
@@ -141,7 +141,7 @@ def test_flip_averaging_swaps_sides_back() -> None:
 
 def test_probabilities_of_a_merged_set_add_up() -> None:
     class Spread(Reader):
-        def encode(self, image: torch.Tensor) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
             return torch.randn(1, 45, *image.shape[2:], generator=torch.Generator().manual_seed(0))
 
     model = Model(Spread(), label_set("head"))
@@ -151,6 +151,16 @@ def test_probabilities_of_a_merged_set_add_up() -> None:
     names, siam = label_set("head").names, label_set("siam").names
     skull = sum(fine[names.index(name)] for name in ("cortical bone", "cancellous bone"))
     assert torch.allclose(merged[siam.index("skull")], skull, atol=2e-3)
+
+
+def test_norms_are_taken_where_the_head_is() -> None:
+    image = torch.zeros(1, 1, 64, 32, 48)
+    image[..., 40:60, :, 20:30] = 1
+    trained = Model(Reader(), label_set("head"), record={"recipe": {"pose": {"crop_voxels": [16, 40, 8]}}})
+    # 8 voxels more than the crop, at most all; around 49.5 and 24.5, on multiples of 4, inside the image
+    assert field_seen(image, trained) == (slice(36, 60), slice(0, 32), slice(16, 32))
+    assert field_seen(torch.zeros_like(image), trained) == (slice(20, 44), slice(0, 32), slice(16, 32))
+    assert field_seen(image, MODEL) is None
 
 
 def test_largest_component_stays_and_small_ones_fall_to_the_next_label() -> None:
@@ -217,7 +227,7 @@ def test_intracranial_volume_is_that_of_brain_fluid_and_dura() -> None:
     class Head(Reader):
         """Bright voxels are brain or dura, others bone."""
 
-        def encode(self, image: torch.Tensor) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
             names = label_set("head").names
             logits = torch.zeros(1, len(names), *image.shape[2:])
             bright = image[:, 0] > 0.5
@@ -244,7 +254,7 @@ def test_field_of_view_beyond_any_head_is_refused() -> None:
 
 def test_volumes_leave_out_the_padding() -> None:
     class Everywhere(Reader):
-        def encode(self, image: torch.Tensor) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
             logits = torch.zeros(1, len(FREESURFER), *image.shape[2:])
             logits[:, LEFT] = 40.0
             return logits

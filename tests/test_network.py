@@ -51,6 +51,18 @@ def test_logits_of_a_block_are_those_of_the_whole(network: torch.nn.Module) -> N
     assert torch.allclose(part, whole[:, :, 4:10, :, 6:16], atol=1e-5)
 
 
+def test_norms_as_in_a_block_do_not_see_what_is_far_outside_of_it() -> None:
+    network = FastNet(SMALL).eval()
+    image = torch.rand(1, 1, 128, 16, 16, generator=torch.Generator().manual_seed(0))
+    more = torch.cat([image, torch.full_like(image, 9.0)], dim=2)
+    block = (slice(0, 16), slice(0, 16), slice(0, 16))
+    with torch.no_grad():
+        assert torch.allclose(network.encode(image[:, :, :16], block), network.encode(image[:, :, :16]), atol=1e-5)
+        alone, beside, over_all = (network.encode(*x)[:, :, :4] for x in ((image, block), (more, block), (more,)))
+    assert torch.allclose(alone, beside, atol=1e-5)
+    assert not torch.allclose(alone, over_all, atol=0.1)
+
+
 def test_fast_refuses_more_convolutions_than_its_rim_is_wide() -> None:
     with pytest.raises(ModelError, match="detail_convolutions is 3, wanted 1 or 2"):
         replace(SMALL, detail_convolutions=3)

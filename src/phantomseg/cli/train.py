@@ -63,7 +63,7 @@ def run(
         for case in cases:
             case.read()  # a fault shows before the first step
         merge(settings.target, "freesurfer")
-        scores.append(lambda net: real_scan_dice(net, settings.target, cases))
+        scores.append(lambda net: real_scan_dice(net, settings, cases))
     beginning = find_model(start) if start is not None else None
     train(settings, loaded, config, Run(output, resume, beginning, compiled, workers, tuple(scores), _report))
     print(f"\n{output / 'model'}")

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from phantomseg.errors import ModelError
-from phantomseg.network.volume import Block, double, whole
+from phantomseg.network.volume import Block, coarser, double, whole
 
 SLOPE = 0.01
 FOLD = 2
@@ -44,7 +44,7 @@ class FastConfig:
 
 
 class Unit(nn.Module):
-    """Convolution 3³, norm of each channel over the volume, leaky ReLU; adds its input where it can."""
+    """Convolution 3³, norm of each channel over the volume or a block, leaky ReLU; adds its input where it can."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
@@ -52,10 +52,16 @@ class Unit(nn.Module):
         self.norm = nn.GroupNorm(outputs, outputs)
         self.residual = inputs == outputs and stride == 1
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, i, j, k) to (B, outputs, i/stride, j/stride, k/stride)."""
-        y = F.leaky_relu(self.norm(self.conv(x)), SLOPE)
+    def forward(self, x: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        """(B, inputs, i, j, k) to (B, outputs, i/stride, j/stride, k/stride); `seen` is a block of the output."""
+        y = self.conv(x)
+        y = F.leaky_relu(self.norm(y) if seen is None else self._norm_as_in(y, seen), SLOPE)
         return x + y if self.residual else y
+
+    def _norm_as_in(self, y: torch.Tensor, seen: Block) -> torch.Tensor:
+        """Mean and variance of the block alone, for all of the one volume."""
+        variance, mean = torch.var_mean(y[(0, slice(None), *seen)].float(), dim=(1, 2, 3), correction=0)
+        return F.batch_norm(y, mean, variance, self.norm.weight, self.norm.bias, eps=self.norm.eps)
 
 
 class FastNet(nn.Module):
@@ -69,7 +75,7 @@ class FastNet(nn.Module):
         before, stride = FOLD**3, 1
         for width, count in zip(widths, config.convolutions, strict=True):
             units = [Unit(before, width, stride)] + [Unit(width, width) for _ in range(count - 1)]
-            self.down.append(nn.Sequential(*units))
+            self.down.append(nn.ModuleList(units))
             before, stride = width, 2
         self.narrow = nn.ModuleList(nn.Conv3d(c, f, 1) for f, c in zip(widths, widths[1:], strict=False))
         self.up = nn.ModuleList(Unit(width, width) for width in widths[:-1])
@@ -89,15 +95,21 @@ class FastNet(nn.Module):
         """Logits (B, C, I, J, K) of the image (B, 1, I, J, K)."""
         return self.decode(self.encode(image), image, whole(image))
 
-    def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """The trunk's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K)."""
+    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        """The trunk's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K).
+
+        Channels are normalised over the whole image, or over the block `seen` of a single image, whose ends are
+        multiples of `multiple`.
+        """
         x = fold(image)
         skips = []
-        for level in self.down:
-            x = level(x)
+        blocks = [None if seen is None else coarser(seen, FOLD * 2**level) for level in range(len(self.down))]
+        for level, block in zip(self.down, blocks, strict=True):
+            for unit in level:  # type: ignore[attr-defined]
+                x = unit(x, block)
             skips.append(x)
-        for narrow, unit, skip in zip(reversed(self.narrow), reversed(self.up), reversed(skips[:-1]), strict=True):
-            x = unit(skip + double(narrow(x)))
+        for number in reversed(range(len(self.up))):
+            x = self.up[number](skips[number] + double(self.narrow[number](x)), blocks[number])
         return x
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:

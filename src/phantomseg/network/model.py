@@ -28,8 +28,8 @@ class Network(Protocol):
 
     multiple: int
 
-    def encode(self, image: torch.Tensor) -> Any:
-        """Everything about the whole image (B, 1, I, J, K) that `decode` needs."""
+    def encode(self, image: torch.Tensor, seen: Block | None = None) -> Any:
+        """Everything about the whole image (B, 1, I, J, K) that `decode` needs; norms as in the block `seen`."""
 
     def decode(self, encoded: Any, image: torch.Tensor, block: Block) -> torch.Tensor:
         """Logits (B, C, …) of a block of voxels."""
@@ -46,6 +46,12 @@ class Model:
     labels: LabelSet
     spacing_mm: float = 1.0
     record: dict[str, Any] = field(default_factory=dict, repr=False)  # how it was trained
+
+    @property
+    def crop_voxels(self) -> tuple[int, int, int] | None:
+        """Size of the images that it was trained on, where its record tells."""
+        size = self.record.get("recipe", {}).get("pose", {}).get("crop_voxels")
+        return None if size is None else tuple(size)
 
 
 def build_network(kind: str, config: dict[str, Any]) -> nn.Module:

@@ -67,8 +67,8 @@ class UNet(nn.Module):
         logits: torch.Tensor = self.likelihood(x)
         return logits
 
-    def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of the whole image; this network has no cheaper way to a block."""
+    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        """Logits of the whole image, whatever is `seen`: its norms are fixed, and it has no cheaper way to a block."""
         logits: torch.Tensor = self(image)
         return logits
 

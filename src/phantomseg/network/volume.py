@@ -19,6 +19,12 @@ def finer(block: Block, times: int) -> Block:
     return i, j, k
 
 
+def coarser(block: Block, times: int) -> Block:
+    """The same block counted in voxels `times` as coarse."""
+    i, j, k = (slice(s.start // times, s.stop // times) for s in block)
+    return i, j, k
+
+
 def double(x: torch.Tensor) -> torch.Tensor:
     """Each voxel repeated 2 × 2 × 2 times: (B, C, i, j, k) to (B, C, 2i, 2j, 2k).
 

@@ -15,7 +15,7 @@ from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 from phantomseg.synth.generate import generate
-from phantomseg.synth.recipe import Recipe
+from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
 
 HELD_OUT_SEED = 2**31  # the command line takes smaller ones
@@ -36,13 +36,13 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
     return {"dice_held_out": round(sum(dices) / len(dices), 4)} if dices else {}
 
 
-def real_scan_dice(network: nn.Module, labels: str, cases: list[Case]) -> dict[str, float]:
+def real_scan_dice(network: nn.Module, recipe: Recipe, cases: list[Case]) -> dict[str, float]:
     """Mean Dice over all structures and labelled scans, left and right merged.
 
     Raises:
         LabelError: the network's set does not merge into `freesurfer`.
     """
-    model = Model(network, label_set(labels))
+    model = Model(network, label_set(recipe.target), record={"recipe": record(recipe)})
     scores = []
     for case in cases:
         scan, reference = case.read()

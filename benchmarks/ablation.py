@@ -3,9 +3,10 @@
     python benchmarks/ablation.py DATA SCANS TEMPLATES -o DIR --steps 1500 [--rows full,no-shape] [--threads 1]
     python benchmarks/ablation.py DATA SCANS TEMPLATES -o DIR --minutes 20 --rows fast,wide,deep,unet
 
-DATA as in accuracy.py, SCANS and TEMPLATES as in heads.py. Rows that are in DIR already are not run again, so rows may
-be shared out over several processes; `--print` makes the table. With `--minutes`, each row gets as many steps as it
-makes in that time on its threads, measured at the start of the row; with `--steps`, the same number.
+DATA as in accuracy.py, SCANS and TEMPLATES as in heads.py. Rows whose JSON is in DIR are not run again, so rows may be
+shared out over several processes; where only the network is there, it is scored again. `--print` makes the table. With
+`--minutes`, each row gets as many steps as it makes in that time on its threads, measured at the start of the row;
+with `--steps`, the same number.
 
 All rows train on smaller crops, those of the recipe a narrow network as well: differences, not levels, are what to
 look at.
@@ -29,7 +30,7 @@ from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
-from phantomseg.network.model import Model, build_network
+from phantomseg.network.model import Model, build_network, load_model
 from phantomseg.rng import Constant
 from phantomseg.runtime import keep_freed_memory, set_threads
 from phantomseg.synth.recipe import Recipe, load_recipe
@@ -106,7 +107,9 @@ NETWORKS = {
 
 
 def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Namespace) -> Model:
-    """Train one row, and return its averaged network."""
+    """Train one row, unless that was done, and return its averaged network."""
+    if (folder / "run" / "model").exists():
+        return load_model(folder / "run" / "model")
     recipe = load_recipe("head")
     config = {"classes": len(label_set(recipe.target))}
     kind = "unet" if name == "unet" else "fast"
@@ -134,12 +137,11 @@ def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Name
 
 
 def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[str, float]:
-    """Mean Dice of the 16 structures under each condition."""
+    """Mean Dice of the 16 structures under each condition; slices of 5 mm are those along the last axis."""
     found: dict[str, list[float]] = {"T1": [], "T1 small": [], "inverted": [], "5 mm": []}
     for case in find_cases(data):
         scan, reference = case.read()
-        looks = [("T1", scan), ("inverted", inverted(scan))] + [("5 mm", thickened(scan, axis)) for axis in range(3)]
-        for name, image in looks:
+        for name, image in (("T1", scan), ("inverted", inverted(scan)), ("5 mm", thickened(scan, 2))):
             labels = segment(image, model).image.voxels
             dice = structure_dice(labels, reference.voxels, label_set("evaluation"), merged=True)
             found[name].append(float(np.mean([dice[s] for s in STRUCTURES])))
@@ -193,11 +195,9 @@ def main() -> None:
         result = arguments.output / f"{name}.json"
         if result.exists():
             continue
-        started = time.perf_counter()
         model = run_row(name, arguments.output / name, templates, arguments)
-        minutes = (time.perf_counter() - started) / 60
         scores = score(model, arguments.data, arguments.scans, templates)
-        row = {"steps": model.record["steps"], "minutes": minutes, **scores}
+        row = {"steps": model.record["steps"], "minutes": model.record["minutes"], **scores}
         result.write_text(json.dumps(row, indent=1) + "\n")
         print(name, row, flush=True)
     return None

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,13 @@ def ready(name: str) -> Model:
     return model
 
 
+def save(table: Iterable[Iterable[object]], path: Path | None) -> None:
+    """Write the rows as CSV, where that is asked for."""
+    if path:
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(table)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -127,9 +135,7 @@ def main() -> None:
         values = [np.mean([scores[name][number][s] for s in MEAN_OF]) for name in wanted]
         print(f"  {case.name:26}" + "".join(f"{value:13.3f}" for value in values))
     print(f"{len(cases)} scans, flip averaging {'on' if arguments.flip else 'off'}, {np.mean(seconds):.1f} s a scan")
-    if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            csv.writer(file).writerows(table)
+    save(table, arguments.csv)
 
 
 if __name__ == "__main__":

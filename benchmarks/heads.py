@@ -11,13 +11,12 @@ shapes, and seeds that training cannot draw.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
-from accuracy import ALSO, MEAN_OF, ready
+from accuracy import ALSO, MEAN_OF, ready, save
 from scipy import ndimage
 
 from phantomseg.evaluation.evaluate import structure_dice
@@ -129,9 +128,7 @@ def main() -> None:
     cells += [(name, *("" if math.isnan(v) else f"{v:.4f}" for v in values)) for name, *values in table]
     for name, first, second in cells:
         print(f"{name:32}{first:>12}{second:>16}")
-    if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            csv.writer(file).writerows(cells)
+    save(cells, arguments.csv)
     for name in PICTURES if arguments.pictures else ():
         scan = read_image(arguments.scans / f"{name}.nii.gz")
         print(draw_overlay(arguments.pictures / name, scan, segment(scan, model, "siam", arguments.flip)))

@@ -14,13 +14,12 @@ DATA as in accuracy.py. The score is the mean Dice of the 16 structures of accur
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import ALSO, MEAN_OF, inverted, ready, thickened
+from accuracy import ALSO, MEAN_OF, inverted, ready, save, thickened
 from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
@@ -132,9 +131,7 @@ def main() -> None:
     again, first, second = np.mean([rescan(pair, model, arguments.flip) for pair in pairs], axis=0)
     print(f"rescan, Dice of the cortex: {again:.3f} to itself, {first:.3f} and {second:.3f} to the manual labels")
     table += [("rescan, cortex to itself", float(again), 0.0)]
-    if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([("condition", "dice", "difference"), *table])
+    save([("condition", "dice", "difference"), *table], arguments.csv)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,8 @@ def test_largest_component_stays_and_small_ones_fall_to_the_next_label() -> None
     keep_largest(probabilities, FREESURFER)
     found = most_probable(probabilities)
     assert found[2, 2, 2] == LEFT and found[6, 6, 6] == 0 and (found == LEFT).sum() == 27
+    assert probabilities[0, 6, 6, 6] == 1 and probabilities[LEFT, 6, 6, 6] == 0  # all that is left, to those left
+    assert probabilities[:, 2, 2, 2].tolist() == probabilities[:, 1, 1, 1].tolist()
 
 
 def test_group_members_hold_together() -> None:
@@ -288,5 +290,6 @@ def test_rows_of_other_scans_stay_in_the_table(tmp_path: Path) -> None:
     add_volumes(table, "b.nii", {"brain": 3.0, "csf": 4.0})
     add_volumes(table, "a.nii", {"brain": 5.0, "csf": 6.0})
     assert table.read_text() == "scan,brain,csf\na.nii,5.0,6.0\nb.nii,3.0,4.0\n"
-    add_volumes(table, "c.nii", {"skull": 7.0})
-    assert table.read_text() == "scan,skull\nc.nii,7.0\n"
+    with pytest.raises(ScanError, match=r"holds volumes of other labels \(brain, csf, …\); choose another folder"):
+        add_volumes(table, "c.nii", {"skull": 7.0})
+    assert table.read_text() == "scan,brain,csf\na.nii,5.0,6.0\nb.nii,3.0,4.0\n"

@@ -16,6 +16,7 @@ from phantomseg.labels import label_set
 from phantomseg.rng import Constant, LogUniform, Normal, Uniform, parse_distribution, sample_rng
 from phantomseg.synth.generate import apply_draws, draw_sample, generate, read_draw
 from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
+from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.templates import (
     Templates,
     derive_dura,
@@ -50,6 +51,28 @@ def test_sample_does_not_depend_on_its_batch(templates: Templates) -> None:
     alone = generate(small(), templates, 0, range(2, 3))
     assert torch.equal(together.target[2:3], alone.target)
     assert torch.allclose(together.image[2:3], alone.image, atol=1e-5)
+
+
+def test_scan_is_masked_after_it_was_acquired(templates: Templates) -> None:
+    calm = replace(small(), strip=StripSettings(1.0, masked_probability=1.0), view=None)
+    masked = [draw_sample(calm, templates, 4, index) for index in range(4)]
+    never = [replace(d, strip=replace(d.strip, masked=False)) for d in masked if d.strip]
+    after, before = apply_draws(masked, templates), apply_draws(never, templates)
+    outside = after.target == 0
+    assert outside.any() and (~outside).any() and torch.equal(after.target, before.target)
+    assert (after.image[:, 0][outside] == 0).all() and (before.image[:, 0][outside] > 0).any()
+    # what lay beyond the edge is seen in it
+    assert not torch.allclose(after.image[:, 0][~outside], before.image[:, 0][~outside], atol=0.05)
+
+
+def test_ct_has_no_gain_field(templates: Templates) -> None:
+    recipe = small()
+    bias = replace(recipe.bias, probability=1.0, log_std=Constant(0.3)) if recipe.bias else None
+    for share, wanted in ((1.0, 0.0), (0.0, 0.3)):
+        drawn = draw_sample(
+            replace(recipe, bias=bias, tissues=replace(recipe.tissues, ct_probability=share)), templates, 1, 0
+        )
+        assert drawn.bias is not None and drawn.bias.log_std == wanted
 
 
 def test_samples_differ_by_seed_and_index(templates: Templates) -> None:

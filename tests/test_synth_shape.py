@@ -68,11 +68,12 @@ def test_surface_distance_is_negative_within() -> None:
     assert (distance[wanted < -1] < 0).all()
 
 
+@pytest.mark.parametrize("per_mm", [1, 2])
 @pytest.mark.parametrize("thickness", [1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25])
-def test_rebuilt_cortex_has_the_thickness_drawn(thickness: float) -> None:
-    labels = shells((2, 20.0), (3, 23.0))
-    rebuilt = moved(labels, "thickness", thickness)
-    obtained = radius_of(rebuilt, (2, 3)) - radius_of(labels, (2,))
+def test_rebuilt_cortex_has_the_thickness_drawn(thickness: float, per_mm: int) -> None:
+    labels = shells((2, 20.0 / per_mm), (3, 20.0 / per_mm + 3.0), per_mm=per_mm)
+    rebuilt = moved(labels, "thickness", thickness, per_mm=per_mm)
+    obtained = radius_of(rebuilt, (2, 3), per_mm) - radius_of(labels, (2,), per_mm)
     assert obtained == pytest.approx(thickness, abs=0.2)
     assert radius_of(rebuilt, (2,)) == radius_of(labels, (2,))
 

@@ -36,9 +36,9 @@ def recipe() -> Recipe:
     return replace(recipe, pose=replace(recipe.pose, crop_voxels=(16, 16, 16)))
 
 
-def tiny() -> Model:
+def tiny(detail: int = 2) -> Model:
     torch.manual_seed(0)
-    config = {"classes": CLASSES, "features": [4, 8], "convolutions": [1, 1], "detail": 2}
+    config = {"classes": CLASSES, "features": [4, 8], "convolutions": [1, 1], "detail": detail}
     return Model(build_network("fast", config), label_set("head"))
 
 
@@ -102,8 +102,33 @@ def test_loss_that_is_not_finite_names_the_sample(
     tmp_path: Path, templates: Templates, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "batch_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
-    with pytest.raises(TrainingError, match=r"loss is nan at step 1, sample \(seed 4, index 0\), \(seed 4, index 1\)"):
+    with pytest.raises(
+        TrainingError,
+        match=r"loss is nan, gradient norm 0.0 at step 1, sample \(seed 4, index 0\), \(seed 4, index 1\)",
+    ):
         train(recipe, templates, TrainConfig(steps=1, batch=2, seed=4), Run(tmp_path, start=tiny()))
+
+
+def test_gradient_that_is_not_finite_ends_the_run(
+    tmp_path: Path, templates: Templates, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steep(network: nn.Module, batch: object, block: object) -> torch.Tensor:
+        return (torch.stack([p.sum() for p in network.parameters()]).sum() * 0).sqrt()
+
+    monkeypatch.setattr(loop, "batch_loss", steep)
+    with pytest.raises(TrainingError, match="loss is 0.0, gradient norm nan at step 1"):
+        train(recipe, templates, TrainConfig(steps=1), Run(tmp_path, start=tiny()))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_resume_remembers_the_runs_before(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
+    first = train(recipe, templates, TrainConfig(steps=1), Run(tmp_path / "first", start=tiny()))
+    run = Run(tmp_path / "second", start=first, report=stop_after(2))
+    train(recipe, templates, TrainConfig(steps=3), run)
+    with pytest.raises(TrainingError, match="made with another network"):
+        train(recipe, templates, TrainConfig(steps=3), Run(tmp_path / "second", resume=True, start=tiny(3)))
+    resumed = train(recipe, templates, TrainConfig(steps=3), Run(tmp_path / "second", resume=True, start=tiny()))
+    assert [run["steps"] for run in loop.stages(resumed.record)] == [1, 3]
 
 
 def test_workers_make_the_same_samples(templates: Templates, recipe: Recipe) -> None:

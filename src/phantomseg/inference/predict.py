@@ -35,7 +35,7 @@ def field_seen(image: torch.Tensor, model: Model) -> Block | None:
     bright = image[0, 0] > BRIGHT
     ends = []
     for axis, (size, crop) in enumerate(zip(image.shape[2:], model.crop_voxels, strict=True)):
-        counts = bright.sum([a for a in range(3) if a != axis]).double().cpu()
+        counts = bright.sum([a for a in range(3) if a != axis]).cpu().double()
         middle = float((counts * torch.arange(size)).sum() / counts.sum()) if counts.sum() else size / 2
         length = min(size, crop + 2 * multiple)
         low = multiple * round((middle - length / 2) / multiple)

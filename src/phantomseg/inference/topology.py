@@ -16,7 +16,7 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
     """Zero each group's probabilities outside its largest component (6 neighbours), in place.
 
     A group's mask is where one of its channels exceeds 0.25; groups come from the label table. What is taken
-    away falls to whichever label is next.
+    away falls to the other labels of the voxel, so that volumes and label map agree.
     """
     for channels in labels.group_indices("topology").values():
         mask = torch.zeros(probabilities.shape[1:], dtype=torch.bool)
@@ -35,3 +35,7 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
         drop = torch.from_numpy((pieces > 0) & (pieces != sizes.argmax()))
         for channel in channels:
             probabilities[channel][box].masked_fill_(drop, 0)
+        left = probabilities[(slice(None), *box)][:, drop].float()
+        total = left.sum(0)
+        left[0] += total == 0  # nothing but what was taken away: background
+        probabilities[(slice(None), *box)][:, drop] = (left / total.where(total > 0, 1)).to(probabilities.dtype)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from phantomseg.errors import ScanError
 from phantomseg.image.files import write_atomically
 from phantomseg.labels import LabelSet
 
@@ -24,7 +25,11 @@ def soft_volumes(probabilities: torch.Tensor, labels: LabelSet, voxel_volume_mm3
 
 
 def add_volumes(path: Path, scan: str, volumes_mm3: dict[str, float]) -> None:
-    """Add a scan's row to a CSV of paths and mm³ of each label; rows of other scans and the same labels stay."""
+    """Add a scan's row to a CSV of paths and mm³ of each label; rows of other scans stay.
+
+    Raises:
+        ScanError: the table holds other labels.
+    """
     header = ["scan", *volumes_mm3]
     rows = {row[0]: row for row in _rows(path, header)}
     rows[scan] = [scan, *map(str, volumes_mm3.values())]
@@ -37,9 +42,11 @@ def add_volumes(path: Path, scan: str, volumes_mm3: dict[str, float]) -> None:
 
 
 def _rows(path: Path, header: list[str]) -> list[list[str]]:
-    """Rows below the header, none where the file is missing or has another header."""
+    """Rows below the header, none where the file is missing."""
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
         first, *rest = list(csv.reader(file)) or [[]]
-    return [row for row in rest if len(row) == len(header)] if first == header else []
+    if first and first != header:
+        raise ScanError(f"{path} holds volumes of other labels ({', '.join(first[1:4])}, …); choose another folder")
+    return [row for row in rest if len(row) == len(header)]

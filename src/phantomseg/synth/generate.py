@@ -21,7 +21,15 @@ from phantomseg.synth.pose import Pose, draw_pose, look_up
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.resolution import Resolution, acquire, draw_resolution
 from phantomseg.synth.shape import Shape, apply_shape, draw_shape
-from phantomseg.synth.strip import Strip, apply_strip, draw_strip, look_up_each, mirror_channels, target_channels
+from phantomseg.synth.strip import (
+    Strip,
+    apply_strip,
+    are_masked,
+    draw_strip,
+    look_up_each,
+    mirror_channels,
+    target_channels,
+)
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import Tissues, draw_tissues, paint
 from phantomseg.synth.view import View, draw_view, seen, wrap_around
@@ -74,17 +82,24 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     rng = sample_rng(seed, index)
     strip = draw_strip(recipe.strip, rng) if recipe.strip else None
     stripped = strip is not None and strip.keep != "head"
+    pose = draw_pose(recipe.pose, templates, rng, stripped)
+    shape = draw_shape(recipe.shape, rng) if recipe.shape else None
+    findings = draw_findings(recipe.findings, rng) if recipe.findings else None
+    tissues = draw_tissues(recipe.tissues, stripped, rng)
+    bias = draw_bias(recipe.bias, rng) if recipe.bias else None
+    if bias and tissues.most is not None:
+        bias = dataclasses.replace(bias, log_std=0.0)  # computed tomography has no receive coil
     return SampleDraw(
         seed=seed,
         index=index,
         target=recipe.target,
         fine_voxels_per_mm=recipe.fine_voxels_per_mm,
-        pose=draw_pose(recipe.pose, templates, rng, stripped),
-        shape=draw_shape(recipe.shape, rng) if recipe.shape else None,
-        findings=draw_findings(recipe.findings, rng) if recipe.findings else None,
+        pose=pose,
+        shape=shape,
+        findings=findings,
         strip=strip,
-        tissues=draw_tissues(recipe.tissues, stripped, rng),
-        bias=draw_bias(recipe.bias, rng) if recipe.bias else None,
+        tissues=tissues,
+        bias=bias,
         gamma=draw_gamma(recipe.gamma, rng) if recipe.gamma else None,
         artefacts=draw_artefacts(recipe.artefacts, rng) if recipe.artefacts else None,
         resolution=draw_resolution(recipe.resolution, rng) if recipe.resolution else None,
@@ -98,9 +113,10 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     labels = look_up([d.pose for d in draws], templates, per_mm)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
     labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
-    labels = apply_strip(labels, strips, per_mm) if (strips := _taken(d.strip for d in draws)) else labels
     labels = look_up_each(labels, [mirror_channels(d.pose.flip) for d in draws])
-    image = paint(labels, [d.tissues for d in draws], per_mm)
+    kept = apply_strip(labels, strips, per_mm) if (strips := _taken(d.strip for d in draws)) else labels
+    painted = torch.where(are_masked(strips, labels.device), labels, kept) if strips else labels
+    image = paint(painted, [d.tissues for d in draws], per_mm)
     image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
     image = apply_bias(image, biases) if (biases := _taken(d.bias for d in draws)) else image
     image = rescale(image)
@@ -108,12 +124,16 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = wrap_around(image, views) if (views := _taken(d.view for d in draws)) else image
     image = apply_artefacts(image, artefacts) if (artefacts := _taken(d.artefacts for d in draws)) else image
     image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
-    target = look_up_each(labels, [target_channels(d.target) for d in draws])
+    target = look_up_each(kept, [target_channels(d.target) for d in draws])
     image = rescale(image)
+    if strips:
+        coarse = kept[:, ::per_mm, ::per_mm, ::per_mm]
+        image = image.masked_fill((are_masked(strips, kept.device) & (coarse == 0))[:, None], 0)
     if views:
-        visible = seen(labels, views, per_mm)
+        visible = seen(kept, views, per_mm)
         image = image * visible[:, None]
         target = target * refined(visible, per_mm)
+    image = rescale(image) if strips or views else image  # use sees no more than this either
     return Batch(image, target, tuple(draws))
 
 

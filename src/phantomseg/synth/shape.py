@@ -102,7 +102,7 @@ def _apply_one(labels: torch.Tensor, shape: Shape, per_mm: int) -> torch.Tensor:
         field = smooth_noise(rng, tuple(labels.shape), shape.nodes_mm * per_mm, labels.device)
         factor = field.mul_(shape.variation).add_(1).clamp_(0, 2)
         if name == "thickness":
-            labels = rebuild_cortex(labels, factor.mul_(mm * per_mm), 2 * mm * per_mm)
+            labels = rebuild_cortex(labels, factor.mul_(mm * per_mm), 2 * mm * per_mm, REBUILT_RIM_MM * per_mm)
         else:
             grows, shrinks = BOUNDARIES[name] if mm > 0 else BOUNDARIES[name][::-1]
             labels = grow(labels, grows, shrinks, factor.mul_(abs(mm) * per_mm), 2 * abs(mm) * per_mm)
@@ -135,16 +135,16 @@ def grow(
     return changed
 
 
-def rebuild_cortex(labels: torch.Tensor, thickness: torch.Tensor, most: float) -> torch.Tensor:
+def rebuild_cortex(labels: torch.Tensor, thickness: torch.Tensor, most: float, rim: float) -> torch.Tensor:
     """Labels with a cortex of the given thickness in voxels around what it encloses, shape (I, J, K).
 
-    Cortex farther away becomes CSF; CSF nearer becomes cortex, at most REBUILT_RIM_MM from the old one.
+    Cortex farther away becomes CSF; CSF nearer becomes cortex, at most `rim` voxels from the old one.
     """
     was_cortex, is_csf = is_any(labels, CORTEX), is_any(labels, CSF)
     core = is_any(labels, (*WHITE, *NUCLEI, *VENTRICLES))
     squared = squared_distance(core, _reach(most))
     close = (surface_distance(core, squared) < thickness) | (squared <= SHELL)
-    grown = grow(labels, CORTEX, CSF, close * REBUILT_RIM_MM, REBUILT_RIM_MM)
+    grown = grow(labels, CORTEX, CSF, close * rim, rim)
     csf = torch.full_like(labels, channel(CSF[0]))
     return torch.where(was_cortex & ~close, csf, torch.where(is_csf, grown, labels))
 

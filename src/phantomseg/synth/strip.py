@@ -17,12 +17,17 @@ from phantomseg.synth.templates import brain_channels, intracranial_channels
 
 @dataclass(frozen=True)
 class StripSettings:
-    """How often the sample shows the brain alone, the brain in its CSF, or the brain with a margin of anything."""
+    """How often the sample shows the brain alone, the brain in its CSF, or the brain with a margin of anything.
+
+    Masked ones are stripped after they were acquired, as real scans are: what is outside is 0, the edge is sharp, and
+    voxels at the edge hold a part of what was beyond. In the others there was never anything outside.
+    """
 
     brain_probability: float = 0.25
     csf_probability: float = 0.25
     margin_probability: float = 0.0
     margin_mm: Distribution = Uniform(0, 6)
+    masked_probability: float = 0.0  # of the stripped ones
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Strip:
 
     keep: str
     margin_mm: float
+    masked: bool = False
 
 
 def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
@@ -38,8 +44,9 @@ def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
     chance = rng.uniform()
     margin = settings.margin_mm.draw(rng, 1)[0]
     ends = np.cumsum([settings.brain_probability, settings.csf_probability, settings.margin_probability])
-    kinds = (Strip("brain", 0.0), Strip("intracranial", 0.0), Strip("brain", margin), Strip("head", 0.0))
-    return kinds[int(np.searchsorted(ends, chance, side="right"))]
+    masked = bool(rng.uniform() < settings.masked_probability)
+    stripped = (Strip("brain", 0.0, masked), Strip("intracranial", 0.0, masked), Strip("brain", margin, masked))
+    return (*stripped, Strip("head", 0.0))[int(np.searchsorted(ends, chance, side="right"))]
 
 
 def apply_strip(labels: torch.Tensor, strips: list[Strip], per_mm: int = 1) -> torch.Tensor:
@@ -56,6 +63,11 @@ def _strip_one(labels: torch.Tensor, strip: Strip, per_mm: int) -> torch.Tensor:
     if voxels >= 1:
         kept = squared_distance(kept, int(voxels)) <= voxels**2
     return labels * kept
+
+
+def are_masked(strips: list[Strip], device: torch.device) -> torch.Tensor:
+    """Which samples are stripped after they were acquired, boolean (B, 1, 1, 1)."""
+    return torch.tensor([strip.masked for strip in strips], device=device)[:, None, None, None]
 
 
 @cache

@@ -56,8 +56,13 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     """
     keep_freed_memory()
     device = templates.labels.device
-    settings = {"config": dataclasses.asdict(config), "recipe": record(recipe), "templates": list(templates.names)}
     state = _begin(recipe, config, run, device)
+    settings = {
+        "config": dataclasses.asdict(config),
+        "network": dataclasses.asdict(state.network.config),  # type: ignore[call-overload]
+        "recipe": record(recipe),
+        "templates": list(templates.names),
+    }
     if run.resume:
         restore_checkpoint(run.folder / "checkpoint.pt", state, settings)
     elif (run.folder / "checkpoint.pt").exists():
@@ -76,9 +81,10 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
             waited = time.perf_counter() - before
             state.step += 1
             row = _row(state.step, loss.item(), rate, norm.item(), waited)
-            if not np.isfinite(row["loss"]):
+            if not np.isfinite(row["loss"] + row["gradient_norm"]):
                 names = ", ".join(f"(seed {d.seed}, index {d.index})" for d in draws)
-                raise TrainingError(f"loss is {row['loss']} at step {state.step}, sample {names}; replay: synthesize")
+                found = f"loss is {row['loss']}, gradient norm {row['gradient_norm']}"
+                raise TrainingError(f"{found} at step {state.step}, sample {names}; replay: synthesize")
             state.update_average(config.ema_decay)
             state.seconds = time.perf_counter() - begin
             state.rows.append({**row, "seconds": round(state.seconds, 3)})
@@ -112,7 +118,8 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
     _check_crop(recipe.pose.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
-    return TrainState(network, average, build_optimisers(network, config.optimiser, config.learning_rate))
+    optimisers = build_optimisers(network, config.optimiser, config.learning_rate)
+    return TrainState(network, average, optimisers, earlier=stages(run.start.record) if run.start else [])
 
 
 def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
@@ -196,7 +203,7 @@ def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, Any
         "hardware": hardware(next(state.average.parameters()).device),
         "last_loss": round(float(np.mean(losses[-100:])), 4) if losses else None,
         "scores": {k: v for row in state.rows for k, v in row.items() if k.startswith("dice")},
-        "earlier": stages(run.start.record) if run.start is not None else [],
+        "earlier": state.earlier,
     }
     model = Model(state.average, label_set(recipe.target), record=summary)
     save_model(run.folder / "model", model)

@@ -23,6 +23,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)  # the log, one row a step
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # records of the runs that this one goes on from
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
@@ -42,6 +43,7 @@ def save_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) -> 
         "step": state.step,
         "seconds": state.seconds,
         "rows": state.rows,
+        "earlier": state.earlier,
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
         "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
@@ -69,6 +71,7 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
         for optimiser, saved in zip(state.optimisers, content["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         state.step, state.seconds, state.rows = content["step"], content["seconds"], content["rows"]
+        state.earlier = content["earlier"]
     except TrainingError:
         raise
     except Exception as error:

@@ -125,7 +125,10 @@ def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Name
 
     def attempt(steps: int, where: Path) -> Model:
         settings = TrainConfig(network=kind, steps=steps, validate_every=10**6)
-        return train(recipe, templates, settings, Run(where, start=start, compile=kind == "fast"))
+        model = train(recipe, templates, settings, Run(where, start=start, compile=kind == "fast"))
+        if model.record["steps"] < steps:
+            raise SystemExit(f"interrupted; remove {where} before that row is run again")
+        return model
 
     steps = budget.steps
     if steps is None:

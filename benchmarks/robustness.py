@@ -128,9 +128,10 @@ def main() -> None:
         scores = [row[1] for row in table if row[0].startswith(f"{mm} mm")]
         table.append((f"{mm} mm, mean", float(np.mean(scores)), float(np.mean(scores)) - table[0][1]))
         print(f"{table[-1][0]:20}{table[-1][1]:8.3f}{table[-1][2]:+8.3f}")
-    again, first, second = np.mean([rescan(pair, model, arguments.flip) for pair in pairs], axis=0)
-    print(f"rescan, Dice of the cortex: {again:.3f} to itself, {first:.3f} and {second:.3f} to the manual labels")
-    table += [("rescan, cortex to itself", float(again), 0.0)]
+    scores = np.mean([rescan(pair, model, arguments.flip) for pair in pairs], axis=0).tolist()
+    for name, score in zip(("first to second", "first to labels", "second to labels"), scores, strict=True):
+        table.append((f"rescan, cortex, {name}", score, ""))
+        print(f"{table[-1][0]:32}{score:8.3f}")
     save([("condition", "dice", "difference"), *table], arguments.csv)
 
 

@@ -14,7 +14,7 @@ from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
 
 @dataclass(frozen=True)
 class BiasSettings:
-    """Spread of the log gain at nodes `nodes_mm` apart."""
+    """Spread of the log gain at nodes at most `nodes_mm` apart, the outermost at the ends of the crop."""
 
     probability: float = 1.0
     log_std: Distribution = Uniform(0, 0.6)

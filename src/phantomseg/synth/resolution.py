@@ -15,7 +15,7 @@ from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.separable import apply_along_axes, gaussian_matrix, interpolation_matrix, smooth_noise
 from phantomseg.synth.tissues import voxel_noise
 
-# Gaussian whose power falls to a tenth at the Nyquist frequency of the slices
+# the paper's Gaussian, which leaves 7 % of the amplitude at the Nyquist frequency of the slices
 # (Billot 2020, doi:10.1007/978-3-030-59728-3_18)
 SIGMA_PER_SPACING = 2 * math.log(10) / (2 * math.pi)
 COILS = (1, 2, 4)  # whose magnitudes are summed in squares: Rician noise, then chi noise

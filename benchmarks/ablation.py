@@ -145,7 +145,7 @@ def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[s
     for case in find_cases(data):
         scan, reference = case.read()
         for name, image in (("T1", scan), ("inverted", inverted(scan)), ("5 mm", thickened(scan, 2))):
-            labels = segment(image, model).image.voxels
+            labels = segment(image, model, flip=False).image.voxels
             dice = structure_dice(labels, reference.voxels, label_set("evaluation"), merged=True)
             found[name].append(float(np.mean([dice[s] for s in STRUCTURES])))
             if name == "T1":

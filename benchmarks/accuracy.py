@@ -1,6 +1,6 @@
 """Dice on labelled scans: as they are, contrast-inverted, and thickened to 5 mm along each axis.
 
-    python benchmarks/accuracy.py DATA [--model head] [--flip] [--csv FILE]
+    python benchmarks/accuracy.py DATA [--model head] [--no-flip] [--csv FILE]
 
 DATA is a folder with a `data.toml`, or such a file (see `phantomseg.evaluation.dataset.find_cases`), for instance
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--only", choices=list(CONDITIONS), help="run one condition")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()

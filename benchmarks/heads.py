@@ -1,6 +1,6 @@
 """Whole heads: a FLAIR head against labels of the same person, synthetic T1-like heads, and pictures to look at.
 
-    python benchmarks/heads.py SCANS TEMPLATES [--model head] [--flip] [--number 10] [--pictures DIR] [--csv FILE]
+    python benchmarks/heads.py SCANS TEMPLATES [--model head] [--no-flip] [--number 10] [--pictures DIR] [--csv FILE]
 
 SCANS holds `flair_head_5p5mm.nii.gz` with `flair_head_5p5mm_gif-labels_1mm.nii.gz` (values of GIF 3, on a grid of
 their own), and `t1_head_0p7mm.nii.gz` and `ct_head.nii.gz` for the pictures. TEMPLATES as for `phantomseg train`.
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("scans", type=Path)
     parser.add_argument("templates", type=Path)
     parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--number", type=int, default=10)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--csv", type=Path)

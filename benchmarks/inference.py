@@ -44,7 +44,7 @@ def scan() -> Image:
     return head.with_voxels((head.voxels + noise).astype(np.float32))
 
 
-def measure(kind: str, runs: int, exact: bool) -> None:
+def measure(kind: str, runs: int, exact: bool, flip: bool) -> None:
     """Print median seconds and peak memory of one network."""
     set_threads(2)
     if exact:
@@ -58,7 +58,7 @@ def measure(kind: str, runs: int, exact: bool) -> None:
     seconds = []
     for _ in range(runs):
         started = time.perf_counter()
-        segment(given, model, "freesurfer")
+        segment(given, model, "freesurfer", flip)
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{sorted(seconds)[runs // 2]:.2f} {peak:.2f}")
@@ -70,18 +70,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--network", choices=["fast", "unet"], help=argparse.SUPPRESS)
     parser.add_argument("--float32", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--flip", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.network:
-        measure(arguments.network, arguments.runs, arguments.float32)
+        measure(arguments.network, arguments.runs, arguments.float32, arguments.flip)
         return
     found = {}
     environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}  # as the command line sets it
-    for name, flags in (("fast", []), ("unet", []), ("unet float32", ["--float32"])):
-        command = [sys.executable, __file__, "--network", name.split()[0], "--runs", str(arguments.runs), *flags]
+    rows = (("fast", []), ("fast, flipped too", ["--flip"]), ("unet", []), ("unet float32", ["--float32"]))
+    for name, flags in rows:
+        command = [sys.executable, __file__, "--network", name[:4], "--runs", str(arguments.runs), *flags]
         output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
         found[name] = tuple(map(float, output.split()))
         ratio = found[name][0] / found["fast"][0]
-        print(f"{name:13} {found[name][0]:7.2f} s  {found[name][1]:6.2f} GB peak  {ratio:5.1f} × fast", flush=True)
+        print(f"{name:18} {found[name][0]:7.2f} s  {found[name][1]:6.2f} GB peak  {ratio:5.1f} × fast", flush=True)
 
 
 if __name__ == "__main__":

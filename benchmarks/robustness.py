@@ -1,6 +1,6 @@
 """How much accuracy is lost when the same scans are acquired otherwise, and how well a rescan agrees.
 
-    python benchmarks/robustness.py DATA [--model head] [--flip] [--csv FILE]
+    python benchmarks/robustness.py DATA [--model head] [--no-flip] [--csv FILE]
 
 DATA as in accuracy.py. The score is the mean Dice of the 16 structures of accuracy.py, left and right merged.
 
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     model = ready(arguments.model)

@@ -17,7 +17,7 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
     labels: Labels = "freesurfer",
     model: Annotated[str, typer.Option(help="Shipped model by name, or a model folder.")] = "head",
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored scan.")] = False,
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored scan.")] = True,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also draw NAME_overlay.png.")] = False,
     device: Device = "auto",
     threads: Threads = None,

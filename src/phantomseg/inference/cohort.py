@@ -22,7 +22,7 @@ class Options:
     """How every scan is segmented, and what else is written: an extra gets folder/NAME and returns its file."""
 
     labels: str = "freesurfer"
-    flip: bool = False
+    flip: bool = True
     extras: tuple[Extra, ...] = ()
 
 

@@ -32,14 +32,14 @@ class Segmentation:
     intracranial_mm3: float | None = None
 
 
-def segment(scan: Image, model: Model, labels: str = "freesurfer", flip: bool = False) -> Segmentation:
+def segment(scan: Image, model: Model, labels: str = "freesurfer", flip: bool = True) -> Segmentation:
     """Label every voxel of a scan.
 
     Args:
         scan: any contrast, resolution and orientation.
         model: from `find_model` or `load_model`.
         labels: label set of the result; one that the model's merges into.
-        flip: also predict the mirrored scan, and average; twice the time.
+        flip: also predict the mirrored scan, and average; half as long again.
 
     Raises:
         ScanError: the field of view is larger than any head, or smaller than any piece of one.

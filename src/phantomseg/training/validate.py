@@ -46,7 +46,7 @@ def real_scan_dice(network: nn.Module, recipe: Recipe, cases: list[Case]) -> dic
     scores = []
     for case in cases:
         scan, reference = case.read()
-        found = segment(scan, model, "freesurfer").image
+        found = segment(scan, model, "freesurfer", flip=False).image
         dice = structure_dice(found.voxels, reference.voxels, label_set("evaluation"), merged=True)
         scores += [value for value in dice.values() if not math.isnan(value)]
     return {"dice_scans": round(sum(scores) / len(scores), 4)}

@@ -4,6 +4,7 @@ PYTHON ?= python3
 .PHONY: demo test check clean
 
 demo: .venv/ready
+	rm -rf demo
 	.venv/bin/python examples/demo.py
 
 test: .venv/ready

@@ -53,8 +53,8 @@ def segment_files(scans: list[Path], folder: Path, model: Model, options: Option
             image = read_image(scan)
             result = segment(image, model, options.labels, options.flip)
             written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
+            add_volumes(written[1], str(scan), _columns(result))  # first, as it refuses a table of other labels
             write_image(written[0], result.image)
-            add_volumes(written[1], str(scan), _columns(result))
             written += [extra(folder / stem(scan), image, result) for extra in options.extras]
         except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
             reason = one_sentence(error)

@@ -264,7 +264,7 @@ def test_volumes_leave_out_the_padding() -> None:
     voxels = scan().voxels[:, :, 9:15].copy()
     voxels[0, 0, 0] = voxels[-1, -1, -1] = 1.0  # so that no border is cut
     slab = Image(voxels, scan().affine)  # 24 × 24 × 6 mm, padded by the network's multiple
-    volumes = segment(slab, Model(Everywhere(), FREESURFER)).volumes_mm3
+    volumes = segment(slab, Model(Everywhere(), FREESURFER), flip=False).volumes_mm3
     assert volumes["left putamen"] == pytest.approx(24 * 24 * 6, rel=1e-3)
 
 

@@ -77,9 +77,10 @@ def main() -> None:
         return
     found = {}
     environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}  # as the command line sets it
-    rows = (("fast", []), ("fast, flipped too", ["--flip"]), ("unet", []), ("unet float32", ["--float32"]))
-    for name, flags in rows:
-        command = [sys.executable, __file__, "--network", name[:4], "--runs", str(arguments.runs), *flags]
+    rows = (("fast",), ("fast", "--flip"), ("unet",), ("unet", "--float32"))
+    for network, *flags in rows:
+        name = " ".join((network, *flags))
+        command = [sys.executable, __file__, "--network", network, "--runs", str(arguments.runs), *flags]
         output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
         found[name] = tuple(map(float, output.split()))
         ratio = found[name][0] / found["fast"][0]

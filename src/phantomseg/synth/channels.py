@@ -50,3 +50,8 @@ def replaced(labels: torch.Tensor, new: Mapping[int, int]) -> torch.Tensor:
 def look_up(labels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """Entry of a table (N,) for each label, same shape."""
     return table.index_select(0, labels.reshape(-1).int()).view(labels.shape)
+
+
+def every_mm(labels: torch.Tensor, per_mm: int) -> torch.Tensor:
+    """One voxel a mm of labels (B, I, J, K) at `per_mm` voxels a mm."""
+    return labels[:, ::per_mm, ::per_mm, ::per_mm]

@@ -15,6 +15,7 @@ from phantomseg.image.parts import parts_of
 from phantomseg.rng import sample_rng
 from phantomseg.synth.artefacts import Artefacts, apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import Bias, apply_bias, draw_bias
+from phantomseg.synth.channels import every_mm
 from phantomseg.synth.findings import Findings, apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, draw_pose, look_up
@@ -115,7 +116,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
     labels = look_up_each(labels, [mirror_channels(d.pose.flip) for d in draws])
     kept = apply_strip(labels, strips, per_mm) if (strips := _taken(d.strip for d in draws)) else labels
-    painted = torch.where(are_masked(strips, labels.device), labels, kept) if strips else labels
+    masked = are_masked(strips, labels.device) if strips else None
+    painted = torch.where(masked, labels, kept) if masked is not None else labels
     image = paint(painted, [d.tissues for d in draws], per_mm)
     image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
     image = apply_bias(image, biases) if (biases := _taken(d.bias for d in draws)) else image
@@ -126,9 +128,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
     target = look_up_each(kept, [target_channels(d.target) for d in draws])
     image = rescale(image)
-    if strips:
-        coarse = kept[:, ::per_mm, ::per_mm, ::per_mm]
-        image = image.masked_fill((are_masked(strips, kept.device) & (coarse == 0))[:, None], 0)
+    if masked is not None:
+        image = image.masked_fill((masked & (every_mm(kept, per_mm) == 0))[:, None], 0)
     if views:
         visible = seen(kept, views, per_mm)
         image = image * visible[:, None]

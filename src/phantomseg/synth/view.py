@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phantomseg.rng import Distribution, Uniform
-from phantomseg.synth.channels import look_up
+from phantomseg.synth.channels import every_mm, look_up
 from phantomseg.synth.templates import brain_channels
 
 
@@ -68,8 +68,7 @@ def draw_view(settings: ViewSettings, rng: np.random.Generator) -> View:
 
 def seen(labels: torch.Tensor, views: list[View], per_mm: int = 1) -> torch.Tensor:
     """Which voxels of 1 mm each scan shows, boolean (B, I, J, K), from labels at `per_mm` voxels a mm."""
-    coarse = labels[:, ::per_mm, ::per_mm, ::per_mm]
-    return torch.stack([_seen_one(volume, view) for volume, view in zip(coarse, views, strict=True)])
+    return torch.stack([_seen_one(volume, view) for volume, view in zip(every_mm(labels, per_mm), views, strict=True)])
 
 
 def _seen_one(labels: torch.Tensor, view: View) -> torch.Tensor:

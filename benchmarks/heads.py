@@ -131,7 +131,9 @@ def main() -> None:
     save(cells, arguments.csv)
     for name in PICTURES if arguments.pictures else ():
         scan = read_image(arguments.scans / f"{name}.nii.gz")
-        print(draw_overlay(arguments.pictures / name, scan, segment(scan, model, "siam", arguments.flip)))
+        path = arguments.pictures / f"{name}_overlay.png"
+        draw_overlay(path, scan, segment(scan, model, "siam", arguments.flip))
+        print(path)
 
 
 if __name__ == "__main__":

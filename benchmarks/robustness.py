@@ -28,7 +28,7 @@ from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
-from phantomseg.synth.separable import smooth_noise
+from phantomseg.image.separable import smooth_noise
 
 Pair = tuple[Image, Image]  # scan, reference
 STRUCTURES = MEAN_OF + ALSO

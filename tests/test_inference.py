@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -14,14 +14,16 @@ from torch import nn
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
+from phantomseg.inference.find import find
 from phantomseg.inference.predict import field_seen, predict
 from phantomseg.inference.prepare import prepare
 from phantomseg.inference.restore import restore
 from phantomseg.inference.segment import segment
 from phantomseg.inference.topology import keep_largest
-from phantomseg.inference.volumes import add_volumes, soft_volumes
+from phantomseg.inference.volumes import soft_volumes
 from phantomseg.labels import label_set
 from phantomseg.network.model import Block, Model
+from phantomseg.network.norms import Norms
 
 FREESURFER = label_set("freesurfer")
 LEFT, RIGHT = FREESURFER.names.index("left putamen"), FREESURFER.names.index("right putamen")
@@ -36,7 +38,7 @@ class Reader(nn.Module):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1))
 
-    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+    def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         logits = torch.zeros(1, len(FREESURFER), *image.shape[2:])
         bright = image[:, 0] > 0.5
         right = torch.arange(image.shape[2])[None, :, None, None] >= image.shape[2] / 2
@@ -54,6 +56,13 @@ def most_probable(probabilities: torch.Tensor) -> np.ndarray:
 
 
 MODEL = Model(Reader(), FREESURFER)
+
+
+class ReaderOfSixteens(Reader):
+    multiple = 16
+
+
+SIXTEENS = Model(ReaderOfSixteens(), FREESURFER)
 
 
 def scan(spacing: float = 1.0, size: int = 24) -> Image:
@@ -133,20 +142,20 @@ def test_finer_scan_has_the_same_volume() -> None:
 
 def test_flip_averaging_swaps_sides_back() -> None:
     image = torch.from_numpy(scan().voxels)[None, None]
-    plain = most_probable(predict(MODEL, image, ["freesurfer"], flip=False)[0])
-    averaged = most_probable(predict(MODEL, image, ["freesurfer"], flip=True)[0])
+    plain = most_probable(predict(MODEL, image, ["freesurfer"], flip=False).sets[0])
+    averaged = most_probable(predict(MODEL, image, ["freesurfer"], flip=True).sets[0])
     # the reader calls whatever is at a low index left, so only correct swapping leaves its answer as it was
     assert np.array_equal(plain, averaged) and {LEFT, RIGHT} <= set(np.unique(plain))
 
 
 def test_probabilities_of_a_merged_set_add_up() -> None:
     class Spread(Reader):
-        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
             return torch.randn(1, 45, *image.shape[2:], generator=torch.Generator().manual_seed(0))
 
     model = Model(Spread(), label_set("head"))
     image = torch.zeros(1, 1, 4, 4, 4)
-    fine, merged = (p.float() for p in predict(model, image, ["head", "siam"], flip=False))
+    fine, merged = (p.float() for p in predict(model, image, ["head", "siam"], flip=False).sets)
     assert torch.allclose(merged.sum(0), torch.ones(4, 4, 4), atol=5e-3)
     names, siam = label_set("head").names, label_set("siam").names
     skull = sum(fine[names.index(name)] for name in ("cortical bone", "cancellous bone"))
@@ -188,7 +197,7 @@ def test_group_members_hold_together() -> None:
 
 
 def test_prepared_grid_is_padded_and_between_0_and_1() -> None:
-    prepared = prepare(scan(1.0, 21), 1.0, 16)
+    prepared = prepare(scan(1.0, 21), SIXTEENS)
     assert all(n % 16 == 0 for n in prepared.image.shape[2:])
     assert prepared.image.min() == 0 and prepared.image.max() == 1
 
@@ -199,7 +208,7 @@ def test_dark_border_is_cut_before_the_network() -> None:
     affine = image.affine.copy()
     affine[:3, 3] -= 40
     given = Image(voxels, affine)
-    prepared = prepare(given, 1.0, 4)
+    prepared = prepare(given, MODEL)
     assert max(prepared.image.shape) <= 24 + 8 + 4
     found = segment(given, MODEL).image
     assert found.shape == given.shape
@@ -209,12 +218,12 @@ def test_dark_border_is_cut_before_the_network() -> None:
 def test_a_single_bright_voxel_is_prepared_with_room_for_the_network() -> None:
     voxels = np.zeros((20, 20, 20), dtype=np.float32)
     voxels[10, 10, 10] = 1.0
-    assert min(prepare(Image(voxels, np.eye(4)), 1.0, 16).image.shape[2:]) == 32
+    assert min(prepare(Image(voxels, np.eye(4)), SIXTEENS).image.shape[2:]) == 32
 
 
 def test_restore_interpolates_probabilities_not_labels() -> None:
     given = scan(0.5, 8)
-    prepared = prepare(given, 1.0, 4)
+    prepared = prepare(given, MODEL)
     probabilities = torch.zeros(33, *prepared.image.shape[2:], dtype=torch.float16)
     ramp = torch.linspace(0, 1, prepared.image.shape[2]).half()
     probabilities[LEFT] = ramp[:, None, None]
@@ -229,7 +238,7 @@ def test_intracranial_volume_is_that_of_brain_fluid_and_dura() -> None:
     class Head(Reader):
         """Bright voxels are brain or dura, others bone."""
 
-        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
             names = label_set("head").names
             logits = torch.zeros(1, len(names), *image.shape[2:])
             bright = image[:, 0] > 0.5
@@ -239,7 +248,7 @@ def test_intracranial_volume_is_that_of_brain_fluid_and_dura() -> None:
             return logits
 
     found = segment(scan(), Model(Head(), label_set("head")), "tissue")
-    assert found.intracranial_mm3 == pytest.approx(2 * 4 * 6 * 8, rel=1e-2)  # two blocks
+    assert found.intracranial_mm3 == pytest.approx(4 * 6 * 8, rel=1e-2)  # one of two blocks apart
     assert segment(scan(), MODEL).intracranial_mm3 is None
 
 
@@ -256,7 +265,7 @@ def test_field_of_view_beyond_any_head_is_refused() -> None:
 
 def test_volumes_leave_out_the_padding() -> None:
     class Everywhere(Reader):
-        def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+        def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
             logits = torch.zeros(1, len(FREESURFER), *image.shape[2:])
             logits[:, LEFT] = 40.0
             return logits
@@ -272,24 +281,14 @@ def test_hounsfield_units_are_seen_in_the_window_of_soft_tissue() -> None:
     plain = scan()
     tomography = plain.with_voxels(np.where(plain.voxels > 0.5, 1500.0, 50.0).astype(np.float32))
     tomography.voxels[:2] = -1024.0
-    image = prepare(tomography, 1.0, 4).image[0, 0]
+    image = prepare(tomography, MODEL).image[0, 0]
     assert image[12, 2, 2].item() == pytest.approx((50 + 150) / 400, abs=1e-4)  # halfway between -150 and 250
-    same = prepare(plain.with_voxels(plain.voxels - 800.0), 1.0, 4).image
-    assert torch.allclose(same, prepare(plain, 1.0, 4).image, atol=1e-3)
+    same = prepare(plain.with_voxels(plain.voxels - 800.0), MODEL).image
+    assert torch.allclose(same, prepare(plain, MODEL).image, atol=1e-3)
 
 
-def test_scan_of_too_many_voxels_is_refused_before_the_network() -> None:
+def test_scan_of_too_many_voxels_is_refused_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phantomseg.inference.prepare.find", lambda image: replace(find(image), brain=None))
     noise = np.random.default_rng(0).random((36, 36, 36), dtype=np.float32)
     with pytest.raises(ScanError, match="wanted at most 33 million in all; crop it"):
-        prepare(Image(noise, np.diag([10.0, 10.0, 10.0, 1.0])), 1.0, 16)
-
-
-def test_rows_of_other_scans_stay_in_the_table(tmp_path: Path) -> None:
-    table = tmp_path / "volumes.csv"
-    add_volumes(table, "a.nii", {"brain": 1.0, "csf": 2.0})
-    add_volumes(table, "b.nii", {"brain": 3.0, "csf": 4.0})
-    add_volumes(table, "a.nii", {"brain": 5.0, "csf": 6.0})
-    assert table.read_text() == "scan,brain,csf\na.nii,5.0,6.0\nb.nii,3.0,4.0\n"
-    with pytest.raises(ScanError, match=r"holds volumes of other labels \(brain, csf, …\); choose another folder"):
-        add_volumes(table, "c.nii", {"skull": 7.0})
-    assert table.read_text() == "scan,brain,csf\na.nii,5.0,6.0\nb.nii,3.0,4.0\n"
+        prepare(Image(noise, np.diag([10.0, 10.0, 10.0, 1.0])), SIXTEENS)

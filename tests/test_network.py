@@ -12,6 +12,7 @@ import torch
 from phantomseg.errors import ModelError
 from phantomseg.labels import label_set
 from phantomseg.network.fast import FastConfig, FastNet, double, fold, unfold
+from phantomseg.network.norms import Norms, kept
 from phantomseg.network.model import Model, build_network, load_model, network_name, save_model
 from phantomseg.network.unet import UNet, UNetConfig
 
@@ -57,10 +58,15 @@ def test_norms_as_in_a_block_do_not_see_what_is_far_outside_of_it() -> None:
     more = torch.cat([image, torch.full_like(image, 9.0)], dim=2)
     block = (slice(0, 16), slice(0, 16), slice(0, 16))
     with torch.no_grad():
-        assert torch.allclose(network.encode(image[:, :, :16], block), network.encode(image[:, :, :16]), atol=1e-5)
-        alone, beside, over_all = (network.encode(*x)[:, :, :4] for x in ((image, block), (more, block), (more,)))
+        near = image[:, :, :16]
+        assert torch.allclose(network.encode(near, Norms(block)), network.encode(near), atol=1e-5)
+        norms = Norms(block)
+        alone, beside = (network.encode(x, n)[:, :, :4] for x, n in ((image, norms), (more, Norms(block))))
+        over_all = network.encode(more)[:, :, :4]
+        again = network.encode(image, kept(norms))[:, :, :4]
     assert torch.allclose(alone, beside, atol=1e-5)
     assert not torch.allclose(alone, over_all, atol=0.1)
+    assert torch.equal(alone, again)
 
 
 def test_fast_refuses_more_convolutions_than_its_rim_is_wide() -> None:

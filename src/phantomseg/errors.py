@@ -8,6 +8,7 @@ Each message says what was got, what was wanted and what to do, in one sentence:
     ├── LabelError       a label value, name or set is unknown or inconsistent
     ├── RecipeError      a recipe has an unknown key or a value of the wrong kind
     ├── TemplateError    a folder of label maps cannot be used
+    ├── MemoryLimitError a scan needs more memory than it may use
     ├── ModelError       a model folder is incomplete or damaged
     └── TrainingError    a training run cannot start, resume or go on
 """
@@ -46,6 +47,10 @@ class RecipeError(PhantomSegError):
 
 class TemplateError(PhantomSegError):
     """A folder of label maps cannot be used."""
+
+
+class MemoryLimitError(PhantomSegError):
+    """A scan needs more memory than it may use."""
 
 
 class ModelError(PhantomSegError):

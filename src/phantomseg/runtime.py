@@ -12,6 +12,11 @@ import torch
 
 from phantomseg.errors import PhantomSegError
 
+CGROUPS = (  # limit, use, and the part of it that is cached files, for both versions
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device that `name` asks for; "auto" takes CUDA, then MPS, then the CPU.
@@ -77,6 +82,45 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def available_bytes() -> float:
+    """Memory that this process may still take: what the machine has free, or what its cgroup leaves (Linux)."""
+    found = [_free_bytes()]
+    for limit, used, cached in CGROUPS:
+        try:
+            rows = dict(line.split() for line in Path(used).with_name("memory.stat").read_text().splitlines())
+            found.append(float(Path(limit).read_text()) - float(Path(used).read_text()) + float(rows.get(cached, 0)))
+        except (OSError, ValueError):  # no such cgroup, or its limit is "max"
+            continue
+    return max(0.0, min(found))
+
+
+def _free_bytes() -> float:
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    free = [float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    if free:
+        return free[0]
+    return 0.6 * float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if hasattr(os, "sysconf") else 4e9
+
+
+def used_bytes() -> float:
+    """Memory that this process holds now."""
+    status = Path("/proc/self/statm")
+    if status.is_file():
+        return float(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak_bytes()
+
+
+def peak_bytes() -> float:
+    """Most memory that this process has held so far."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
+    most = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def keep_freed_memory() -> None:

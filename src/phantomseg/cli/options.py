@@ -17,7 +17,30 @@ Templates = Annotated[
     Path, typer.Option(help="Folder of label maps with the values of the set 'generation', or a prepared .npz.")
 ]
 RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe (head, synthseg) or a TOML file.")]
-Labels = Annotated[str, typer.Option(help="Label set: freesurfer, siam, tissue, brain or head.")]
+Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, tissue, brain or intracranial.")]
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SCAN...",
+        help="Scans of any contrast: NIfTI, MGZ, folders, DICOM folders, BIDS datasets, lists (.txt, .csv, .tsv).",
+    ),
+]
+Participants = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="Only these of a BIDS dataset.")]
+Sessions = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="Only these of a BIDS dataset.")]
+Volume = Annotated[
+    int | None, typer.Option(min=0, metavar="K", help="Only volume K of files with several, counted from 0.")
+]
+ComputedTomography = Annotated[
+    bool, typer.Option("--ct", help="Take scans for CT in Hounsfield units, even without air around.")
+]
+Reorient = Annotated[
+    str | None,
+    typer.Option(metavar="AXCODES", help="The header is wrong: the voxel axes run to these directions, as LAS."),
+]
+Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Skip what is finished, or do it again.")]
+MaxMemory = Annotated[
+    float | None, typer.Option(min=0.1, metavar="GB", help="Memory to stay within; by default what is free.")
+]
 
 
 def begin(device: str, threads: int | None) -> torch.device:

@@ -13,11 +13,12 @@ from phantomseg.cli.options import Templates
 def run(
     templates: Templates,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.npz", help="File to write.")],
+    spacing: Annotated[float, typer.Option(min=0.5, max=8, help="Voxel size in mm.")] = 1.0,
 ) -> None:
     """Check label maps and pack them into one small file, which loads at once."""
     from phantomseg.synth.templates import load_templates, save_templates
 
-    loaded = load_templates(templates)
+    loaded = load_templates(templates, spacing)
     output = output if output.suffix == ".npz" else output.with_name(f"{output.name}.npz")
     save_templates(loaded, output)
     print(f"{len(loaded.names)} label maps in {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -1,23 +1,23 @@
-"""Scans in and out: NIfTI and MGZ, geometry untouched, files written whole or not at all."""
+"""Scans in and out: NIfTI, MGZ and DICOM, geometry untouched, files written whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from phantomseg.errors import GeometryError, PhantomSegError, ScanError, one_sentence
+from phantomseg.errors import GeometryError, ScanError
+from phantomseg.image.dicom import is_dicom_folder, read_dicom
+from phantomseg.image.header import Stored, affine_of, check_memory, check_sizes, read_header
 from phantomseg.image.image import Image
-
-SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+from phantomseg.image.reorient import reoriented
+from phantomseg.image.stream import SUFFIXES, opened
+from phantomseg.image.voxels import read_grey, read_rest, read_whole
 
 
 def stem(path: Path) -> str:
@@ -29,7 +29,7 @@ def stem(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
-    return path.stem
+    return path.name if os.path.isdir(path) else path.stem  # a folder of DICOM files may have dots in its name
 
 
 def scan_paths(folder: Path) -> list[Path]:
@@ -37,103 +37,101 @@ def scan_paths(folder: Path) -> list[Path]:
     return sorted(p for p in Path(folder).iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
 
 
-def read_image(path: Path) -> Image:
+def read_image(
+    path: Path, volume: int | None = None, most_bytes: int | None = None, axcodes: str | None = None
+) -> Image:
     """A scan as float32 voxels, with its affine and header.
 
+    Args:
+        path: NIfTI or MGZ file, or a folder that holds one DICOM series.
+        volume: which of several volumes, from 0; may be left out where there is one.
+        most_bytes: memory that its voxels may take; 16 GB by default.
+        axcodes: directions the voxel axes run to, such as "LAS", where the header is wrong or does not say.
+
     Raises:
-        ScanError: missing, not an image, truncated, not three-dimensional, constant or not finite.
+        ScanError: missing, not an image, damaged, not three-dimensional, too large, constant, or no such volume.
         GeometryError: the header places no voxel.
 
-    Voxels that are NaN or infinite are an error: their neighbours would be wrong without a sign of it.
+    Voxels that are NaN, infinite or beyond 1e30 are set to the lowest value; a finding of the image says how many.
     """
-    file, voxels = _load(path, np.float32)
-    if not np.isfinite(voxels).all():
-        count = int((~np.isfinite(voxels)).sum())
-        raise ScanError(f"{path} holds {count} voxels that are NaN or infinite; set them to 0 first")
+    path = Path(path)
+    if is_dicom_folder(path):
+        check_volume(path, volume, 1)
+        image = read_dicom(path, most_bytes)
+        return image if axcodes is None else reoriented(image, axcodes)
+    with opened(path) as stream:
+        stored = read_header(stream)
+        volume = check_volume(path, volume, stored.volumes)
+        check_memory(path, stored.shape, most_bytes)
+        affine = _affine(path, stored, axcodes)  # before the voxels, which take long
+        voxels, doubts = read_grey(stream, stored, volume)
+        header, rest = read_rest(stream, stored)
     if voxels.min() == voxels.max():
         raise ScanError(f"{path} holds the value {voxels.flat[0]:g} everywhere; wanted an image of a head")
-    return _image(path, voxels, file)
+    image = Image(voxels, affine, header, (*stored.findings, *doubts, *rest))
+    return image if axcodes is None else reoriented(image, axcodes)
 
 
-def read_labels(path: Path) -> Image:
+def read_labels(path: Path, volume: int | None = None) -> Image:
     """A label map as int32 voxels, with its affine and header.
 
     Raises:
         ScanError: as for `read_image`, or values that are no whole numbers.
+        GeometryError: the header places no voxel.
     """
-    file, voxels = _load(path, np.float64)
-    if not np.isfinite(voxels).all() or (voxels != np.round(voxels)).any():
-        raise ScanError(f"{path} holds values that are not whole numbers; wanted a label map, not an image")
-    if voxels.min() < 0 or voxels.max() > np.iinfo(np.int32).max:
-        raise ScanError(f"{path} holds values from {voxels.min():g} to {voxels.max():g}, wanted 0 to 2147483647")
-    return _image(path, voxels.astype(np.int32), file)
-
-
-def _load(path: Path, dtype: type) -> tuple[Any, np.ndarray]:
     path = Path(path)
-    if not path.is_file():
-        raise ScanError(f"{path} does not exist or is no file; check the path")
-    if not path.name.lower().endswith(SUFFIXES):
-        raise ScanError(f"{path} is not a {', '.join(SUFFIXES)} file; convert it to NIfTI first")
-    try:
-        with _quiet():  # a doubtful header is judged by check_affine
-            file: Any = nib.load(path)
-            shape = file.shape
-            if len(shape) == 4 and shape[3] > 1:
-                raise ScanError(f"{path} holds {shape[3]} volumes, wanted one; split the file and give one volume")
-            volume_axes = [n for n in shape[3:] if n != 1]
-            if len(shape) < 3 or volume_axes or min(shape[:3]) < 2:
-                raise ScanError(f"{path} has shape {tuple(shape)}, wanted a volume of three axes; stack the slices")
-            voxels = np.asarray(file.dataobj)
-            if voxels.dtype.kind not in "iufb":
-                raise ScanError(f"{path} holds {voxels.dtype} values, wanted numbers; convert it to grey values")
-            return file, voxels.reshape(shape[:3]).astype(dtype)
-    except PhantomSegError:
-        raise
-    except Exception as error:
-        reason = one_sentence(error)
-        raise ScanError(f"{path} cannot be read as an image ({reason}); copy or convert it again") from error
+    with opened(path) as stream:
+        stored = read_header(stream)
+        volume = check_volume(path, volume, stored.volumes)
+        check_memory(path, stored.shape, None)
+        affine = _affine(path, stored, None)
+        voxels = read_whole(stream, stored, volume)
+        header, _ = read_rest(stream, stored)
+    return Image(voxels, affine, header)
 
 
-def _image(path: Path, voxels: np.ndarray, file: Any) -> Image:
+def volume_count(path: Path) -> int:
+    """How many volumes a file holds, by its header alone; 1 for a DICOM series.
+
+    Raises:
+        ScanError: as for `read_image`.
+    """
+    path = Path(path)
+    if is_dicom_folder(path):
+        return 1
+    with opened(path) as stream:
+        return read_header(stream).volumes
+
+
+def check_volume(path: Path, volume: int | None, count: int) -> int:
+    """The number of the volume that is meant.
+
+    Raises:
+        ScanError: none is named and there are several, or there is no such volume.
+    """
+    if volume is None and count > 1:
+        raise ScanError(f"{path} holds {count} volumes, wanted one; say which volume, from 0 to {count - 1}")
+    volume = volume or 0
+    if not 0 <= volume < count:
+        which = f"{count} volumes, from 0 to {count - 1}" if count > 1 else "one volume, number 0"
+        raise ScanError(f"{path} has no volume {volume}; it holds {which}")
+    return volume
+
+
+def _affine(path: Path, stored: Stored, axcodes: str | None) -> np.ndarray:
+    """The header's affine; where axes are declared and it has none, one of the voxel sizes alone."""
     try:
-        zooms = _stored_zooms(file)
-        if not np.isfinite(zooms).all() or (zooms <= 0).any():
-            raise GeometryError(
-                f"voxel size is {tuple(zooms.tolist())} mm, wanted more than 0 along each axis; "
-                "repair the header of the scan"
-            )
-        if isinstance(file.header, nib.Nifti1Header) and not (file.header["qform_code"] or file.header["sform_code"]):
-            raise GeometryError(
-                "qform and sform codes are both 0, so left and right are unknown; set one of them in the header, "
-                "after making sure which side is which"
-            )
-        return Image(voxels, np.asarray(file.affine, dtype=float), file.header.copy())
+        try:
+            return affine_of(stored)
+        except GeometryError:
+            if axcodes is None:
+                raise
+            check_sizes(stored)
+            affine = np.diag([*stored.sizes_mm, 1.0])
+            affine[:3, 3] = -affine[:3, :3] @ (np.array(stored.shape) - 1) / 2
+            return affine
     except GeometryError as error:
         raise GeometryError(f"{path}: {error}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what nibabel says of a header, by warning or by log."""
-    logger = nib.imageglobals.logger
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _stored_zooms(file: Any) -> np.ndarray:
-    """Voxel sizes as they stand in the file, shape (3,); nibabel takes 1 for 0 when it loads."""
-    header = file.header
-    if isinstance(header, nib.Nifti1Header):
-        with file.file_map["image"].get_prepare_fileobj("rb") as stream:
-            header = type(header)(stream.read(header.sizeof_hdr), check=False)
-    return np.abs(np.asarray(header.get_zooms()[:3], dtype=float))
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -150,7 +148,7 @@ def write_image(path: Path, image: Image) -> None:
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     file = kind(voxels, image.affine)
     file.header.set_xyzt_units("mm")
-    if isinstance(header, nib.Nifti1Header):
+    if isinstance(header, nib.Nifti1Header) and _says(header, image.affine):
         file = kind(voxels, image.affine, _clean(header, voxels.dtype))
         # the affine of a file comes from one of the two; both are kept, bit for bit
         for name in ("sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "pixdim"):
@@ -159,6 +157,12 @@ def write_image(path: Path, image: Image) -> None:
             file.header[name] = header[name]
         file.header["xyzt_units"] = header["xyzt_units"]
     write_atomically(path, lambda temporary: nib.save(file, temporary))
+
+
+def _says(header: Any, affine: np.ndarray) -> bool:
+    """Whether a header places voxels as the affine does; it may come from another grid."""
+    said = bool(header["qform_code"] or header["sform_code"])
+    return said and np.allclose(header.get_best_affine(), affine, atol=1e-3)
 
 
 def _clean(header: Any, dtype: np.dtype) -> Any:

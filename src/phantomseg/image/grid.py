@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
+import torch
 
-from phantomseg.image.image import Image
+from phantomseg.image.image import Image, spacing_mm
+from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
+
+COARSER = 1.05  # old voxels a new one, from which on an axis is blurred first
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,32 +47,74 @@ def resample(image: Image, new_spacing_mm: float = 1.0, tolerance_mm: float = 0.
     Axes that lose resolution are blurred first (Gaussian, sigma a quarter of new over old spacing, in voxels).
     `order=0` (nearest, no blur) is for label maps.
     """
-    spacing = image.spacing_mm
-    if (np.abs(spacing - new_spacing_mm) <= tolerance_mm).all():
+    grid = resampled_grid(image, new_spacing_mm, tolerance_mm)
+    if grid.affine is image.affine:
         return Placed(image, image.shape, image.affine)
+    return resample_box(image, grid, np.zeros(3, dtype=int), np.array(grid.shape), order)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Shape and affine of an image without its voxels."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
+def resampled_grid(image: Image | Grid, new_spacing_mm: float, tolerance_mm: float = 0.05) -> Grid:
+    """The grid of isotropic spacing whose outer faces lie, about a common centre, nearest to the image's."""
+    spacing = spacing_mm(image.affine)
+    if (np.abs(spacing - new_spacing_mm) <= tolerance_mm).all():
+        return Grid(image.shape, image.affine)
     step = new_spacing_mm / spacing  # old voxels a new voxel
-    shape = tuple(max(1, round(n / s)) for n, s in zip(image.shape, step, strict=True))
+    i, j, k = (max(1, round(n / s)) for n, s in zip(image.shape, step, strict=True))
     scale = np.diag([*step, 1.0])
-    # outer faces of the two fields of view coincide about their common centre
-    scale[:3, 3] = (np.array(image.shape) - 1) / 2 - step * (np.array(shape) - 1) / 2
-    voxels = image.voxels
-    if order > 0:
-        voxels = voxels.astype(np.float32)
-        sigma = np.where(step > 1 + tolerance_mm, 0.25 * step, 0.0)
-        voxels = ndimage.gaussian_filter(voxels, sigma)
-    voxels = ndimage.affine_transform(
-        voxels, scale[:3, :3].diagonal(), scale[:3, 3], shape, order=order, mode="nearest"
-    )
-    return Placed(Image(voxels, image.affine @ scale), image.shape, image.affine)
+    scale[:3, 3] = (np.array(image.shape) - 1) / 2 - step * (np.array([i, j, k]) - 1) / 2
+    return Grid((i, j, k), image.affine @ scale)
 
 
-def crop(image: Image, low: np.ndarray, high: np.ndarray) -> Placed:
-    """Voxels from index `low` up to and without `high`; indices outside the grid are padded with zeros."""
+def resample_box(
+    image: Image, grid: Grid, low: np.ndarray, high: np.ndarray, order: int = 1, outside: float = 0.0
+) -> Placed:
+    """The voxels `low` up to and without `high` of a grid whose axes are the image's; `outside` beyond the grid.
+
+    Blur and interpolation of one axis are one small matrix, so nothing is computed, or held, beside the box.
+    """
+    to_old = np.linalg.inv(image.affine) @ grid.affine
+    step = to_old[:3, :3].diagonal()
+    inner = [(max(int(a), 0), min(int(b), n)) for a, b, n in zip(low, high, grid.shape, strict=True)]
+    if np.allclose(to_old[:3, :3], np.eye(3)) and np.allclose(to_old[:3, 3].round(), to_old[:3, 3], atol=1e-6):
+        shift = to_old[:3, 3].round().astype(int)
+        return crop(image, np.asarray(low) + shift, np.asarray(high) + shift, outside)
+    places = [to_old[a, a] * np.arange(*ends) + to_old[a, 3] for a, ends in enumerate(inner)]
+    if order == 0:
+        nearest = [np.clip(np.floor(p + 0.5), 0, n - 1).astype(int) for p, n in zip(places, image.shape, strict=True)]
+        voxels = image.voxels[np.ix_(*nearest)]
+    else:
+        matrices = [_sampling(p, n, s) for p, n, s in zip(places, image.shape, step, strict=True)]
+        volume = torch.from_numpy(np.asarray(image.voxels, dtype=np.float32))
+        voxels = apply_along_axes(volume[None, None], matrices)[0, 0].numpy()
+    beyond = [(a - int(lo), int(hi) - b) for (a, b), lo, hi in zip(inner, low, high, strict=True)]
+    voxels = np.pad(voxels, beyond, constant_values=outside)
+    origin = np.eye(4)
+    origin[:3, 3] = low
+    return Placed(Image(voxels, grid.affine @ origin), image.shape, image.affine)
+
+
+def _sampling(places: np.ndarray, count: int, step: float) -> torch.Tensor:
+    """Matrix (1, new, old) that blurs an axis of `count` voxels, where it gets coarser, and samples it."""
+    blur = gaussian_matrix(count, 0.25 * step if step > COARSER else 0.0)
+    return (interpolation_matrix(torch.from_numpy(places), torch.arange(count)) @ blur)[None]
+
+
+def crop(image: Image, low: np.ndarray, high: np.ndarray, outside: float = 0.0) -> Placed:
+    """Voxels from index `low` up to and without `high`; indices outside the grid hold `outside`."""
     low, high = np.asarray(low, dtype=int), np.asarray(high, dtype=int)
     shape = np.array(image.shape)
     inner_low, inner_high = np.clip(low, 0, shape), np.clip(high, 0, shape)
     inner = image.voxels[tuple(slice(a, b) for a, b in zip(inner_low, inner_high, strict=True))]
-    voxels = np.pad(inner, list(zip(inner_low - low, high - inner_high, strict=True)))
+    beyond = list(zip(inner_low - low, high - inner_high, strict=True))
+    voxels = np.pad(inner, beyond, constant_values=outside)
     shift = np.eye(4)
     shift[:3, 3] = low
     return Placed(Image(voxels, image.affine @ shift), image.shape, image.affine)

@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 
 from phantomseg.errors import GeometryError
+from phantomseg.image.finding import Finding
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
     """Voxels, shape (I, J, K), with the affine from voxel index to world R, A, S in mm.
 
-    `header` is the file's own header, kept so that what is written has the same codes and units.
+    `header` is the file's own header, kept so that what is written has the same codes and units; `findings` is what
+    was doubtful when the file was read.
     """
 
     voxels: np.ndarray
     affine: np.ndarray
     header: Any = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:

@@ -26,12 +26,13 @@ def rescale(image: torch.Tensor) -> torch.Tensor:
     return ((image - low) / (high - low).clamp(min=1e-6)).clamp_(0, 1)
 
 
-def windowed(voxels: np.ndarray) -> np.ndarray:
+def windowed(voxels: np.ndarray, ct: bool | None = None) -> np.ndarray:
     """Voxels of computed tomography in Hounsfield units cut to the window of soft tissue; others as they are.
 
-    Between air and bone at once, all of the brain would be one grey.
+    Between air and bone at once, all of the brain would be one grey. Unless `ct` says what the scan is, values do.
 
     >>> windowed(np.array([-1024.0, 30.0, 1500.0])).tolist()
     [-150.0, 30.0, 250.0]
     """
-    return voxels.clip(*SOFT_TISSUE_HU) if voxels.min() <= AIR_HU else voxels
+    tomography = voxels.min() <= AIR_HU if ct is None else ct
+    return voxels.clip(*SOFT_TISSUE_HU) if tomography else voxels

@@ -1,68 +1,279 @@
-"""Many scans, one after the other: what fails is reported, the rest is finished."""
+"""Many scans: what is done is not done again, what fails is reported, the rest is finished.
+
+Each scan is claimed by a lock that ends with its process, written to a folder of its own, moved into place file by
+file, and finished by its manifest, which is written last. So a run may be killed at any moment, and several
+processes may share an output folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path, PurePath
+from typing import Any
 
+from filelock import FileLock, Timeout
+
+from phantomseg import __version__
 from phantomseg.errors import PhantomSegError, ScanError, one_sentence
-from phantomseg.image.files import read_image, stem, write_image
+from phantomseg.image.checks import check_scan
+from phantomseg.image.files import read_image
+from phantomseg.image.finding import Finding
 from phantomseg.image.image import Image
+from phantomseg.image.intensity import windowed
+from phantomseg.inference import bids
+from phantomseg.inference.inputs import Job
+from phantomseg.inference.manifest import HIDDEN, described, finished, read_manifests, request_hash, scan_sha256
+from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
 from phantomseg.inference.segment import Segmentation, segment
-from phantomseg.inference.volumes import add_volumes
+from phantomseg.inference.tables import write_json
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
+from phantomseg.runtime import hardware, peak_bytes
 
-Extra = Callable[[Path, Image, Segmentation], Path]
+Extra = Callable[[Written, dict[str, Any]], PurePath]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How every scan is segmented, and what else is written: an extra gets folder/NAME and returns its file."""
+    """How every scan is segmented, and what is written; each of the extras writes one more file and returns its path."""
 
     labels: str = "freesurfer"
     flip: bool = True
+    ct: bool = False  # computed tomography, whatever the values say
+    axcodes: str | None = None  # repair of a header: where the voxel axes run to
+    outputs: Outputs = field(default_factory=Outputs)
+    most_bytes: float | None = None
+    resume: bool = True
+    model: str = "head"  # name, for the record
     extras: tuple[Extra, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What decides the results, as plain values."""
+        kept = ("labels", "flip", "ct", "axcodes")
+        values = {name: getattr(self, name) for name in kept}
+        extras = [getattr(extra, "__name__", str(extra)) for extra in self.extras]
+        return {**values, **dataclasses.asdict(self.outputs), "extras": extras}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan: the files written, or the reason why not."""
+    """What became of one volume: the files written, that it was finished before, or the reason why not."""
 
-    scan: Path
+    job: Job
     written: tuple[Path, ...] = ()
+    skipped: bool = False
     error: str = ""
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
 
 
-def segment_files(scans: list[Path], folder: Path, model: Model, options: Options) -> Iterator[Outcome]:
-    """Segment each scan into `folder`: NAME_dseg.nii.gz, volumes.csv, and the extras.
+def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) -> Iterator[Outcome]:
+    """Segment each volume into `folder`.
+
+    Volumes that another process is at are left for the end, and skipped once that process has finished them.
 
     Raises:
-        ScanError: two scans would be written to the same file.
-        LabelError: the model does not predict such a label set.
+        ScanError: the folder holds results of another label set.
+        LabelError: the model does not predict such a label set, or it has no such label.
     """
     merge(model.labels.name, label_set(options.labels).name)
-    names: dict[str, Path] = {}
-    for scan in scans:
-        other = names.setdefault(stem(scan), scan)
-        if other is not scan:
-            raise ScanError(f"{other} and {scan} would both be written to {stem(scan)}_dseg.nii.gz; rename one")
-    for scan in scans:
-        try:
-            image = read_image(scan)
-            result = segment(image, model, options.labels, options.flip)
-            written = [folder / f"{stem(scan)}_dseg.nii.gz", folder / "volumes.csv"]
-            add_volumes(written[1], str(scan), _columns(result))  # first, as it refuses a table of other labels
-            write_image(written[0], result.image)
-            written += [extra(folder / stem(scan), image, result) for extra in options.extras]
-        except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
-            reason = one_sentence(error)
-            yield Outcome(scan, error=reason if str(scan) in reason else f"{scan}: {reason}")
-            continue
-        yield Outcome(scan, tuple(written))
+    options.outputs.chosen_labels(label_set(options.labels))
+    _check_folder(jobs, folder, options)
+    waiting = []
+    existed = folder.is_dir()
+    try:
+        for job in jobs:
+            outcome = _try(job, folder, model, options, wait=False)
+            if outcome is None:
+                waiting.append(job)
+            else:
+                yield outcome
+        for job in waiting:
+            outcome = _try(job, folder, model, options, wait=True)
+            assert outcome is not None
+            yield outcome
+    finally:
+        for made in (folder / HIDDEN, *([] if existed else [folder])):
+            _remove_if_empty(made)
 
 
-def _columns(result: Segmentation) -> dict[str, float]:
-    total = result.intracranial_mm3
-    return result.volumes_mm3 if total is None else {**result.volumes_mm3, "total intracranial volume": total}
+def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
+    """A cohort has one label set, or its tables would have no common columns."""
+    ours = {job.names.manifest.as_posix() for job in jobs}
+    for manifest in read_manifests(folder):
+        other = manifest["options"]["labels"]
+        if other != options.labels and manifest["manifest"] not in ours:
+            raise ScanError(
+                f"{folder} holds results of label set {other!r}, wanted {options.labels!r}; choose another folder"
+            )
+
+
+def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> Outcome | None:
+    """Segment one volume unless it is finished; None where another process is at it, and `wait` is not set."""
+    started = time.perf_counter()
+    key = job.names.manifest.as_posix().replace("/", "+").removesuffix(".json")
+    stage, lock = folder / HIDDEN / key, FileLock(folder / HIDDEN / f"{key}.lock")
+    try:
+        request = {
+            "scan_sha256": scan_sha256(job.scan) if job.scan.exists() else "",
+            "volume": job.volume,
+            "options": options.record(),
+            "weights_sha256": model.weights_sha256,
+            "phantomseg": __version__,
+        }
+        wanted = request_hash(request)
+        if options.resume and finished(folder, job.names, wanted):
+            return Outcome(job, skipped=True)
+        if not wait and _is_claimed(lock):
+            return None
+        scan, findings = _read(job, options)
+        with _claimed(lock, wait):
+            if options.resume and finished(folder, job.names, wanted):
+                return Outcome(job, skipped=True)
+            shutil.rmtree(stage, ignore_errors=True)
+            written = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
+            return Outcome(job, tuple(written), seconds=time.perf_counter() - started, findings=findings)
+    except Timeout:
+        return None
+    except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
+        shutil.rmtree(stage, ignore_errors=True)
+        reason = one_sentence(error)
+        return Outcome(job, error=reason if str(job.scan) in reason else f"{job.scan}: {reason}")
+
+
+def _is_claimed(lock: FileLock) -> bool:
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except (Timeout, FileNotFoundError):
+        return True
+
+
+@contextlib.contextmanager
+def _claimed(lock: FileLock, wait: bool) -> Iterator[None]:
+    """Hold a lock whose file goes with it; other processes may remove the empty folder at any moment."""
+    path = Path(lock.lock_file)
+    while not lock.is_locked:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            lock.acquire(timeout=-1 if wait else 0)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits sees that it is gone, and makes a new one
+        lock.release()
+
+
+def _read(job: Job, options: Options) -> tuple[Image, tuple[Finding, ...]]:
+    most = None if options.most_bytes is None else int(options.most_bytes)
+    scan = read_image(job.scan, job.volume, most, options.axcodes)
+    findings = check_scan(scan)
+    error = next((finding for finding in findings if finding.level == "error"), None)
+    if error is not None:
+        raise ScanError(f"{job.scan}: {error.what}; {error.fix}")
+    return scan, findings
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One volume to segment: where its results are made, and where they are moved to."""
+
+    job: Job
+    folder: Path
+    stage: Path
+    model: Model
+    options: Options
+
+
+def _segment(
+    work: Work, scan: Image, findings: tuple[Finding, ...], request: dict[str, Any], started: float
+) -> list[Path]:
+    options, names = work.options, work.job.names
+    shown = scan.with_voxels(windowed(scan.voxels, ct=True)) if options.ct else scan
+    also = (BRAIN,) if options.outputs.brain else ()
+    result = segment(shown, work.model, options.labels, options.flip, also, options.most_bytes)
+    source = bids.source_uri(work.job.scan, work.job.scan.parents[len(names.folder.parts)]) if names.bids else ""
+    to = Written(work.stage, names, scan, result, source)
+    written = write_results(to, options.outputs)
+    manifest = {
+        "name": names.manifest.name.removesuffix("_manifest.json"),
+        "manifest": names.manifest.as_posix(),
+        "scan": str(work.job.scan),
+        **request,
+        "hash": request_hash(request),
+        "model": {"name": options.model, "weights_sha256": work.model.weights_sha256},
+        "findings": [dataclasses.asdict(finding) for finding in (*findings, *_of_result(result))],
+        **_measures(result),
+        **_provenance(work, scan),
+        "seconds": round(time.perf_counter() - started, 2),
+        "peak_memory_mb": round(peak_bytes() / 1e6),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    written += [extra(to, manifest) for extra in options.extras]
+    manifest["outputs"] = described(work.stage, [Path(path) for path in written])
+    write_json(work.stage / names.manifest, manifest)
+    return _move(work, [*written, names.manifest])
+
+
+def _measures(result: Segmentation) -> dict[str, Any]:
+    quality = result.quality
+    return {
+        "quality": None if quality is None else round(quality.mean, 3),
+        "quality_threshold": None if quality is None else quality.threshold,
+        "intracranial_mm3": result.intracranial_mm3,
+        "structures": [dataclasses.asdict(structure) for structure in result.structures],
+    }
+
+
+def _of_result(result: Segmentation) -> list[Finding]:
+    assert result.prepared is not None
+    found = []
+    if result.prepared.middle is None:
+        found.append(Finding("warning", "no brain was found at low resolution", "look at the labels before any use"))
+    if result.quality is not None and result.quality.mean < result.quality.threshold:
+        found.append(Finding("warning", f"predicted mean Dice is {result.quality.mean:.2f}", "look at the labels"))
+    if result.tiles > 1:
+        found.append(Finding("ok", f"segmented in {result.tiles} tiles, to keep within memory"))
+    return found
+
+
+def _provenance(work: Work, scan: Image) -> dict[str, Any]:
+    import nibabel as nib
+
+    device = next(work.model.network.parameters()).device
+    return {
+        "backend": getattr(work.model.network, "backend", f"torch {device.type}"),
+        "machine": hardware(device),
+        "grid": {
+            "shape": list(scan.shape),
+            "spacing_mm": [round(float(s), 4) for s in scan.spacing_mm],
+            "orientation": "".join(str(code) for code in nib.aff2axcodes(scan.affine)),
+        },
+    }
+
+
+def _move(work: Work, written: list[PurePath]) -> list[Path]:
+    """Results into place, the manifest last: until it is there, the scan counts as not done."""
+    manifest = work.folder / work.job.names.manifest
+    manifest.unlink(missing_ok=True)
+    for path in written:
+        (work.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(work.stage / path, work.folder / path)
+    shutil.rmtree(work.stage)
+    return [work.folder / path for path in written]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # another process is at work, or has cleaned up
+        return

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from phantomseg.inference.tiles import Tiles
 from phantomseg.labels import merge
 from phantomseg.network.model import Model
-from phantomseg.network.volume import Block
+from phantomseg.network.norms import Norms, kept
+from phantomseg.network.volume import Block, whole
 from phantomseg.runtime import autocast
 
 # blocks whose logits stay below the 32 MB that the C library reuses, chunks that fit the processor's cache
@@ -18,9 +22,22 @@ BLOCK_VOXELS = (16, 64)
 CHUNK_VOXELS = 2**14
 BRIGHT = 0.1  # what is darker is background
 
+Middle = tuple[float, float, float] | None
 
-def field_seen(image: torch.Tensor, model: Model) -> Block | None:
-    """The block that norms are taken over: about as large as in training, around the middle of what is bright.
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Probabilities of each label set, float16 on the CPU, (C, I, J, K); and how far the mirrored scan agrees.
+
+    `agreement` is the soft Dice of each channel of the first set between both predictions, NaN where there is none.
+    """
+
+    sets: tuple[torch.Tensor, ...]
+    agreement: torch.Tensor | None = None
+
+
+def field_seen(image: torch.Tensor, model: Model, middle: Middle = None) -> Block | None:
+    """The block that norms are taken over: about as large as in training, around the brain, or what is bright.
 
     Over a whole head, with its neck and the air around it, a network that was trained on crops meets means and
     variances that it has never seen, and loses skull and skin. Two `multiple`s more than the crop scored best.
@@ -28,6 +45,7 @@ def field_seen(image: torch.Tensor, model: Model) -> Block | None:
     Args:
         image: (1, 1, I, J, K), each axis a multiple of the network's.
         model: None comes back where it does not tell what it was trained on.
+        middle: of the brain, in voxels, where that is known.
     """
     if model.crop_voxels is None:
         return None
@@ -35,48 +53,121 @@ def field_seen(image: torch.Tensor, model: Model) -> Block | None:
     bright = image[0, 0] > BRIGHT
     ends = []
     for axis, (size, crop) in enumerate(zip(image.shape[2:], model.crop_voxels, strict=True)):
-        counts = bright.sum([a for a in range(3) if a != axis]).cpu().double()
-        middle = float((counts * torch.arange(size)).sum() / counts.sum()) if counts.sum() else size / 2
         length = min(size, crop + 2 * multiple)
-        low = multiple * round((middle - length / 2) / multiple)
+        centre = _centre(bright, axis) if middle is None else middle[axis] + 0.5
+        low = multiple * round((centre - length / 2) / multiple)
         ends.append((min(max(low, 0), size - length), length))
     i, j, k = (slice(low, low + length) for low, length in ends)
     return i, j, k
 
 
+def _centre(bright: torch.Tensor, axis: int) -> float:
+    counts = bright.sum([a for a in range(3) if a != axis]).cpu().double()
+    return float((counts * torch.arange(len(counts))).sum() / counts.sum()) if counts.sum() else len(counts) / 2
+
+
 @torch.no_grad()
-def predict(model: Model, image: torch.Tensor, sets: Sequence[str], flip: bool) -> tuple[torch.Tensor, ...]:
-    """Probabilities of the channels of each label set, float16, shape (C, I, J, K), on the CPU.
+def predict(
+    model: Model,
+    image: torch.Tensor,
+    sets: Sequence[str],
+    flip: bool,
+    middle: Middle = None,
+    tiles: Tiles | None = None,
+) -> Predicted:
+    """Probabilities of the channels of each label set.
 
     Args:
         model: network and its label set.
         image: (1, 1, I, J, K) between 0 and 1, axes towards right, anterior, superior.
         sets: names of label sets that the model's merges into.
         flip: average with the prediction for the mirrored image, sides swapped.
+        middle: of the brain, in voxels, where it is known.
+        tiles: what the network sees at once; by default, everything.
     """
     device = next(model.network.parameters()).device
     merges = [merge(model.labels.name, name) for name in sets]
     ones = [F.one_hot(torch.from_numpy(m.channels).long(), len(m.target)) for m in merges]
     matrix = torch.cat(ones, 1).to(device, torch.float32)
     image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
-    # numpy asks for large pages, which the first writing of half a gigabyte is much quicker with
-    result = torch.from_numpy(np.empty((matrix.shape[1], *image.shape[2:]), dtype=np.float16))
-    for (i, j, k), found in _blocks(model, image, matrix):
+    matrices = [matrix, matrix[torch.from_numpy(model.labels.mirror)]] if flip else [matrix]  # sides swapped, merged
+    totals = torch.zeros(3, matrix.shape[1], dtype=torch.float64)
+    result = _empty(matrix.shape[1], image.shape[2:])
+    if tiles is None or len(tiles) == 1:
+        norms = [_norms(*view, model) for view in _views(image, middle, flip)]
+        _fill(result, _Passes(model, matrices, norms), image, totals)
+    else:
+        passes = _Passes(model, matrices, [_kept_norms(*view, model) for view in _views(image, middle, flip)])
+        part = _empty(matrix.shape[1], tiles.size)
+        result.zero_()
+        for block in tiles:
+            i, j, k = block
+            weight = tiles.weight(block).half()
+            _fill(part, passes, image[:, :, i, j, k], totals)
+            result[:, i, j, k] += part.mul_(weight)
+    common, first, second = totals[:, : len(merges[0].target)]
+    return Predicted(result.split([len(m.target) for m in merges]), 2 * common / (first + second) if flip else None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    """One pass of the network over an image, or two, the second over the mirrored image."""
+
+    model: Model
+    matrices: list[torch.Tensor]  # from the network's channels to those of the result
+    norms: list[Norms | None]
+
+
+def _views(image: torch.Tensor, middle: Middle, flip: bool) -> list[tuple[torch.Tensor, Middle]]:
+    """The image, and the mirrored one, each with the middle of its brain."""
+    mirrored = None if middle is None else (image.shape[2] - 1 - middle[0], *middle[1:])
+    return [(image, middle), (image.flip(2), mirrored)] if flip else [(image, middle)]
+
+
+def _norms(image: torch.Tensor, middle: Middle, model: Model) -> Norms | None:
+    seen = field_seen(image, model, middle)
+    return None if seen is None else Norms(seen)
+
+
+def _kept_norms(image: torch.Tensor, middle: Middle, model: Model) -> Norms:
+    """Norms for all tiles of an image, from a pass over all of it: nothing but the block's moments stays."""
+    norms = _norms(image, middle, model) or Norms(whole(image))
+    if not any(isinstance(module, nn.GroupNorm) for module in model.network.modules()):
+        return norms  # nothing would be taken
+    with autocast(image.device):
+        model.network.encode(image, norms)  # type: ignore[operator]
+    return kept(norms)
+
+
+def _fill(result: torch.Tensor, passes: _Passes, image: torch.Tensor, totals: torch.Tensor) -> None:
+    """Write the mean of all passes over `image`, (1, 1, I, J, K), to `result`, (C, I, J, K).
+
+    What both passes have in common, and what each has, is added to the rows of `totals`.
+    """
+    model, size = passes.model, image.shape[2]
+    for (i, j, k), found in _blocks(model, image, passes.matrices[0], passes.norms[0]):
         result[:, i, j, k] = found
-    if flip:
-        swapped = matrix[torch.from_numpy(model.labels.mirror)]  # sides swapped, then merged
-        for (i, j, k), found in _blocks(model, image.flip(2), swapped):
-            mirrored = slice(image.shape[2] - i.stop, image.shape[2] - i.start)
-            result[:, mirrored, j, k] = (result[:, mirrored, j, k] + found.flip(1)) / 2
-    return result.split([len(m.target) for m in merges])
+    for matrix, norms in zip(passes.matrices[1:], passes.norms[1:], strict=True):
+        for (i, j, k), found in _blocks(model, image.flip(2), matrix, norms):
+            first, second = result[:, size - i.stop : size - i.start, j, k], found.flip(1)
+            both = (torch.minimum(first, second), first, second)
+            totals += torch.stack([x.flatten(1).sum(1, dtype=torch.float32).double() for x in both])
+            first.add_(second).mul_(0.5)
 
 
-def _blocks(model: Model, image: torch.Tensor, matrix: torch.Tensor) -> Iterator[tuple[Block, torch.Tensor]]:
+def _empty(channels: int, shape: Sequence[int]) -> torch.Tensor:
+    # numpy asks for large pages, which the first writing of half a gigabyte is much quicker with
+    return torch.from_numpy(np.empty((channels, *shape), dtype=np.float16))
+
+
+def _blocks(
+    model: Model, image: torch.Tensor, matrix: torch.Tensor, norms: Norms | None
+) -> Iterator[tuple[Block, torch.Tensor]]:
     """Each block of voxels with its merged probabilities, float16 on the CPU, shape (C, i, j, k)."""
-    network, seen = model.network, field_seen(image, model)
+    network = model.network
     _, _, size_i, size_j, size_k = image.shape
     with autocast(image.device):
-        encoded = network.encode(image, seen)  # type: ignore[operator]
+        encoded = network.encode(image, norms)  # type: ignore[operator]
     for low_i in range(0, size_i, BLOCK_VOXELS[0]):
         for low_j in range(0, size_j, BLOCK_VOXELS[1]):
             high_i, high_j = min(low_i + BLOCK_VOXELS[0], size_i), min(low_j + BLOCK_VOXELS[1], size_j)

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from phantomseg.image.grid import Grid
 from phantomseg.image.image import Image
 from phantomseg.inference.prepare import Prepared
 from phantomseg.labels import LabelSet
@@ -28,15 +29,37 @@ def restore(probabilities: torch.Tensor, prepared: Prepared, labels: LabelSet) -
         prepared: the scan's way to that grid.
         labels: set of the channels.
     """
-    shape = prepared.canonical.image.shape
-    to_grid = prepared.cropped.old_to_new @ prepared.resampled.old_to_new
-    # the grids share their axes, so the map is a factor and a shift an axis
-    places = [to_grid[axis, axis] * np.arange(n) + to_grid[axis, 3] for axis, n in enumerate(shape)]
-    inside = [_inside(place, size) for place, size in zip(places, probabilities.shape[1:], strict=True)]
-    chosen = np.zeros(shape, dtype=np.uint8)  # outside the network's grid there is background
+    return onto_scan(label_values(probabilities, prepared.grid, prepared.canonical, labels), prepared.scan)
+
+
+def label_values(probabilities: torch.Tensor, grid: Grid, onto: Grid, labels: LabelSet) -> np.ndarray:
+    """Ids of the most probable labels on another grid with the same axes, uint8 or int16."""
+    places = _places(grid, onto)
+    inside = [_inside(place, size) for place, size in zip(places, grid.shape, strict=True)]
+    smallest = labels.ids.astype(np.uint8 if labels.ids.max() < 256 else np.int16)
+    values = np.zeros(onto.shape, dtype=smallest.dtype)  # outside the network's grid there is background
     for block in _blocks(inside):
-        chosen[block] = _most_probable(probabilities, [place[s] for place, s in zip(places, block, strict=True)])
-    return _onto_scan(labels.ids[chosen], prepared.scan)
+        near = [place[s] for place, s in zip(places, block, strict=True)]
+        values[block] = smallest[_most_probable(probabilities, near)]
+    return values
+
+
+def restored_probability(probability: torch.Tensor, prepared: Prepared) -> np.ndarray:
+    """Probability of one label (I, J, K) on the scan's own grid, float32, 0 where the network did not look."""
+    places = _places(prepared.grid, prepared.canonical)
+    inside = [_inside(place, size) for place, size in zip(places, prepared.grid.shape, strict=True)]
+    value = probability[None].float()
+    for axis, (place, (low, high)) in enumerate(zip(places, inside, strict=True), start=1):
+        value = _interpolate(value, axis, place[low:high])
+    voxels = np.zeros(prepared.canonical.shape, dtype=np.float32)
+    voxels[tuple(slice(*ends) for ends in inside)] = value[0].numpy()
+    return onto_scan(voxels, prepared.scan).voxels
+
+
+def _places(grid: Grid, onto: Grid) -> list[np.ndarray]:
+    """Where the voxels of `onto` lie along each axis of `grid`: the map is a factor and a shift an axis."""
+    to_grid = np.linalg.inv(grid.affine) @ onto.affine
+    return [to_grid[axis, axis] * np.arange(n) + to_grid[axis, 3] for axis, n in enumerate(onto.shape)]
 
 
 def _most_probable(probabilities: torch.Tensor, places: list[np.ndarray]) -> np.ndarray:
@@ -85,10 +108,8 @@ def _blocks(ranges: list[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(a, min(a + BLOCK_VOXELS, end)) for a, end in zip(corner, ends, strict=True))
 
 
-def _onto_scan(values: np.ndarray, scan: Image) -> Image:
-    """Label values with canonical axes, back along the axes of the scan."""
-    smallest = np.uint8 if values.max(initial=0) < 256 else np.int16
+def onto_scan(values: np.ndarray, scan: Image) -> Image:
+    """Values along canonical axes, back along the axes of the scan."""
     to_canonical = nib.orientations.io_orientation(scan.affine)
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), to_canonical)
-    voxels = nib.orientations.apply_orientation(values.astype(smallest), back)
-    return scan.with_voxels(np.ascontiguousarray(voxels))
+    return scan.with_voxels(np.ascontiguousarray(nib.orientations.apply_orientation(values, back)))

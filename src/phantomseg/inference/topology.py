@@ -12,12 +12,16 @@ from phantomseg.labels import LabelSet
 LEAST_PROBABILITY = 0.25
 
 
-def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
+def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> np.ndarray:
     """Zero each group's probabilities outside its largest component (6 neighbours), in place.
 
     A group's mask is where one of its channels exceeds 0.25; groups come from the label table. What is taken
     away falls to the other labels of the voxel, so that volumes and label map agree.
+
+    Returns:
+        Share of its group's mask that the largest component holds, for each channel, (C,); 1 without a group.
     """
+    share = np.ones(len(labels))
     for channels in labels.group_indices("topology").values():
         mask = torch.zeros(probabilities.shape[1:], dtype=torch.bool)
         for channel in channels:
@@ -32,6 +36,7 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
             continue
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
+        share[list(channels)] = sizes.max() / sizes.sum()
         drop = torch.from_numpy((pieces > 0) & (pieces != sizes.argmax()))
         for channel in channels:
             probabilities[channel][box].masked_fill_(drop, 0)
@@ -39,3 +44,4 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> None:
         total = left.sum(0)
         left[0] += total == 0  # nothing but what was taken away: background
         probabilities[(slice(None), *box)][:, drop] = (left / total.where(total > 0, 1)).to(probabilities.dtype)
+    return share

@@ -13,6 +13,7 @@ from phantomseg.errors import LabelError
 
 _TABLES = resources.files("phantomseg.labels") / "tables"
 SIDES = ("left", "right")
+OUTSIDE_BRAIN = {"bone", "dura", "skin", "soft tissue", "vessel"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         """Label names in channel order."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def brain_alone(self) -> bool:
+        """Whether every label is part of the brain or of the CSF around it.
+
+        >>> label_set("freesurfer").brain_alone, label_set("siam").brain_alone
+        (True, False)
+        """
+        return not OUTSIDE_BRAIN & {label.tissue for label in self.labels}
 
     @cached_property
     def ids(self) -> np.ndarray:

@@ -18,10 +18,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from phantomseg.errors import ModelError
-from phantomseg.network.volume import Block, coarser, double, whole
+from phantomseg.network.norms import Moments, Norms
+from phantomseg.network.volume import Block, double, whole
 
 SLOPE = 0.01
 FOLD = 2
+SLAB = 8  # planes worked on at once in use
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,27 @@ class Unit(nn.Module):
         self.norm = nn.GroupNorm(outputs, outputs)
         self.residual = inputs == outputs and stride == 1
 
-    def forward(self, x: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
-        """(B, inputs, i, j, k) to (B, outputs, i/stride, j/stride, k/stride); `seen` is a block of the output."""
+    def forward(self, x: torch.Tensor, norms: Norms | None = None, shrunk: int = 1) -> torch.Tensor:
+        """(B, inputs, i, j, k) to (B, outputs, i/stride, j/stride, k/stride), `shrunk` times coarser than the image."""
         y = self.conv(x)
-        y = F.leaky_relu(self.norm(y) if seen is None else self._norm_as_in(y, seen), SLOPE)
+        if norms is not None and not torch.is_grad_enabled():
+            return self._in_place(y, x, norms.of(y, shrunk))
+        y = F.leaky_relu(self.norm(y) if norms is None else norms.of(y, shrunk)(y, self.norm), SLOPE)
         return x + y if self.residual else y
 
-    def _norm_as_in(self, y: torch.Tensor, seen: Block) -> torch.Tensor:
-        """Mean and variance of the block alone, for all of the one volume."""
-        variance, mean = torch.var_mean(y[(0, slice(None), *seen)].float(), dim=(1, 2, 3), correction=0)
-        return F.batch_norm(y, mean, variance, self.norm.weight, self.norm.bias, eps=self.norm.eps)
+    def _in_place(self, y: torch.Tensor, x: torch.Tensor, apply: Moments) -> torch.Tensor:
+        """The same in slabs of `y`, which is overwritten: a whole head in half of the memory."""
+        for low in range(0, y.shape[2], SLAB):
+            part = slice(low, low + SLAB)
+            slab = F.leaky_relu_(apply(y[:, :, part], self.norm), SLOPE)
+            y[:, :, part] = slab.add_(x[:, :, part]) if self.residual else slab
+        return y
 
 
 class FastNet(nn.Module):
     """See the module's text. Every axis of the image must be a multiple of `multiple`."""
+
+    bytes_a_voxel = 45  # of the image, that encoding it takes in use
 
     def __init__(self, config: FastConfig):
         super().__init__()
@@ -95,21 +104,22 @@ class FastNet(nn.Module):
         """Logits (B, C, I, J, K) of the image (B, 1, I, J, K)."""
         return self.decode(self.encode(image), image, whole(image))
 
-    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
+    def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         """The trunk's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K).
 
-        Channels are normalised over the whole image, or over the block `seen` of a single image, whose ends are
-        multiples of `multiple`.
+        Channels are normalised over each whole image, unless `norms` says otherwise for a single one.
         """
         x = fold(image)
         skips = []
-        blocks = [None if seen is None else coarser(seen, FOLD * 2**level) for level in range(len(self.down))]
-        for level, block in zip(self.down, blocks, strict=True):
-            for unit in level:  # type: ignore[attr-defined]
-                x = unit(x, block)
+        for level, units in enumerate(self.down):
+            for unit in units:  # type: ignore[attr-defined]
+                x = unit(x, norms, FOLD * 2**level)
             skips.append(x)
-        for number in reversed(range(len(self.up))):
-            x = self.up[number](skips[number] + double(self.narrow[number](x)), blocks[number])
+        skips.pop()
+        for level in reversed(range(len(self.up))):
+            x = double(self.narrow[level](x))
+            x = x.add_(skips.pop()) if norms is not None and not torch.is_grad_enabled() else x + skips.pop()
+            x = self.up[level](x, norms, FOLD * 2**level)
         return x
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:

@@ -17,6 +17,7 @@ from phantomseg.errors import ModelError, one_sentence
 from phantomseg.image.files import write_atomically
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.network.fast import FastConfig, FastNet
+from phantomseg.network.norms import Norms
 from phantomseg.network.unet import UNet, UNetConfig
 from phantomseg.network.volume import Block
 
@@ -27,9 +28,10 @@ class Network(Protocol):
     """What training and inference ask of a network, whichever it is."""
 
     multiple: int
+    bytes_a_voxel: int
 
-    def encode(self, image: torch.Tensor, seen: Block | None = None) -> Any:
-        """Everything about the whole image (B, 1, I, J, K) that `decode` needs; norms as in the block `seen`."""
+    def encode(self, image: torch.Tensor, norms: Norms | None = None) -> Any:
+        """Everything about the whole image (B, 1, I, J, K) that `decode` needs."""
 
     def decode(self, encoded: Any, image: torch.Tensor, block: Block) -> torch.Tensor:
         """Logits (B, C, …) of a block of voxels."""
@@ -46,6 +48,8 @@ class Model:
     labels: LabelSet
     spacing_mm: float = 1.0
     record: dict[str, Any] = field(default_factory=dict, repr=False)  # how it was trained
+    calibration: dict[str, Any] | None = field(default=None, repr=False)  # what tells how good a result is
+    weights_sha256: str = ""
 
     @property
     def crop_voxels(self) -> tuple[int, int, int] | None:
@@ -113,10 +117,19 @@ def load_model(folder: Path) -> Model:
         spacing_mm, record = float(description["spacing_mm"]), description["record"]
         if not spacing_mm > 0:
             raise ModelError(f"spacing_mm is {spacing_mm}, wanted more than 0")
+        calibration = _calibration(folder / "calibration.json", description["weights_sha256"])
     except Exception as error:
         reason = one_sentence(error)
         raise ModelError(f"model folder {folder} is damaged ({reason}); copy the whole folder again") from error
-    return Model(network.eval(), labels, spacing_mm, record)
+    return Model(network.eval(), labels, spacing_mm, record, calibration, description["weights_sha256"])
+
+
+def _calibration(path: Path, weights_sha256: str) -> dict[str, Any] | None:
+    """What was fitted for these very weights, None where nothing was."""
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content if content["weights_sha256"] == weights_sha256 else None
 
 
 def sha256(path: Path) -> str:

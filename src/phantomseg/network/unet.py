@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from phantomseg.network.norms import Norms
 from phantomseg.network.volume import Block, double, whole
 
 
@@ -35,6 +36,8 @@ class Pair(nn.Module):
 
 class UNet(nn.Module):
     """Skips leave before the batch norm; upsampling repeats voxels; no transposed convolution."""
+
+    bytes_a_voxel = 500  # of the image, that encoding it takes in use
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -67,8 +70,8 @@ class UNet(nn.Module):
         logits: torch.Tensor = self.likelihood(x)
         return logits
 
-    def encode(self, image: torch.Tensor, seen: Block | None = None) -> torch.Tensor:
-        """Logits of the whole image, whatever is `seen`: its norms are fixed, and it has no cheaper way to a block."""
+    def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
+        """Logits of the whole image, whatever `norms` says: its own are fixed, and a block is no cheaper to it."""
         logits: torch.Tensor = self(image)
         return logits
 

@@ -83,9 +83,7 @@ def overlay(path: Path, image: np.ndarray, channels: np.ndarray, labels: LabelSe
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=100))
 
 
-def draw_overlay(name: Path, scan: Image, result: Segmentation) -> Path:
-    """Write NAME_overlay.png of a scan and its labels, axes towards right, anterior, superior; returns its path."""
-    path = name.with_name(f"{name.name}_overlay.png")
+def draw_overlay(path: Path, scan: Image, result: Segmentation) -> None:
+    """Write a picture of a scan and its labels, axes towards right, anterior, superior."""
     grey, found = canonical(scan).image, canonical(result.image).image
     overlay(path, windowed(grey.voxels), result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)
-    return path

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phantomseg.rng import Distribution, Uniform, draw_seed
-from phantomseg.synth.separable import apply_along_axes, interpolation_matrix
+from phantomseg.image.separable import apply_along_axes, interpolation_matrix
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from phantomseg.rng import Distribution, LogUniform, check_positive, draw_seed
 from phantomseg.synth.channels import channel, is_any, replaced
-from phantomseg.synth.separable import box_mean, smooth_noise
+from phantomseg.image.separable import box_mean, smooth_noise
 
 LESION_OF = {2: 25, 41: 57}
 WHITE_OF = {25: 2, 57: 41}

@@ -1,4 +1,7 @@
-"""Label maps made ready once: canonical, 1 mm, cropped to the head, checked, dura derived."""
+"""Label maps made ready once: canonical, isotropic, cropped to the head, checked, dura derived.
+
+Every distance of a recipe counts voxels of its templates: mm, unless they were prepared at another spacing.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from phantomseg.image.image import Image
 from phantomseg.labels import label_set, merge
 
 CSF, DURA, BONES = 24, 520, (515, 516)
+THIN_MM = 1.0  # coarser voxels do not show the dura
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,7 @@ class Templates:
     shapes: torch.Tensor  # (T, 3)
     brain_low: torch.Tensor  # (T, 3)
     brain_high: torch.Tensor  # (T, 3)
+    spacing_mm: float = 1.0
 
     def to(self, device: torch.device) -> Templates:
         """The same templates with the label buffer on another device."""
@@ -42,8 +47,8 @@ class Templates:
         return self.labels[start : start + count].reshape(shape).numpy()
 
 
-def load_templates(source: Path) -> Templates:
-    """Templates from a folder of label maps, or from a file that `save_templates` wrote.
+def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
+    """Templates from a folder of label maps, or from a file that `save_templates` wrote, which keeps its spacing.
 
     Raises:
         TemplateError: nothing there, or a label map that cannot be used.
@@ -62,7 +67,7 @@ def load_templates(source: Path) -> Templates:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise TemplateError(f"{source} holds two label maps named {twice}; rename one")
-    return _pack(names, [prepare_template(path) for path in paths])
+    return _pack(names, [prepare_template(path, spacing_mm) for path in paths], spacing_mm)
 
 
 def save_templates(templates: Templates, path: Path) -> None:
@@ -72,12 +77,12 @@ def save_templates(templates: Templates, path: Path) -> None:
 
     def write(temporary: str) -> None:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, names=np.array(templates.names), **maps)
+            np.savez_compressed(file, names=np.array(templates.names), spacing_mm=templates.spacing_mm, **maps)
 
     write_atomically(path, write)
 
 
-def prepare_template(path: Path) -> np.ndarray:
+def prepare_template(path: Path, spacing_mm: float = 1.0) -> np.ndarray:
     """One label map as generation channels, uint8, with one voxel of background around it.
 
     Raises:
@@ -96,8 +101,9 @@ def prepare_template(path: Path) -> np.ndarray:
             f"{path} holds value {value} in {count} voxels, which the label set 'generation' does not know; "
             "map it to one of its values first"
         )
-    image = resample(image, order=0).image
-    values = derive_dura(keep_head(image.voxels))
+    image = resample(image, spacing_mm, order=0).image
+    values = keep_head(image.voxels)
+    values = derive_dura(values) if spacing_mm <= THIN_MM else values
     low, high = content_box(values > 0)
     placed = crop(Image(values, image.affine), low - 1, high + 1).image
     channels = generation.index_of_ids(placed.voxels).astype(np.uint8)
@@ -137,7 +143,7 @@ def _brain_value() -> np.ndarray:
     return merge("head", "brain").apply(to_head)
 
 
-def _pack(names: list[str], volumes: list[np.ndarray]) -> Templates:
+def _pack(names: list[str], volumes: list[np.ndarray], spacing_mm: float) -> Templates:
     is_brain = brain_channels()
     boxes = [content_box(is_brain[volume]) for volume in volumes]
     sizes = np.array([volume.size for volume in volumes])
@@ -148,6 +154,7 @@ def _pack(names: list[str], volumes: list[np.ndarray]) -> Templates:
         shapes=torch.tensor([volume.shape for volume in volumes]),
         brain_low=torch.from_numpy(np.stack([low for low, _ in boxes])),
         brain_high=torch.from_numpy(np.stack([high for _, high in boxes])),
+        spacing_mm=spacing_mm,
     )
 
 
@@ -156,9 +163,10 @@ def _read_prepared(path: Path) -> Templates:
         with np.load(path) as archive:
             names = [str(name) for name in archive["names"]]
             volumes = [archive[f"map_{i}"] for i in range(len(names))]
+            spacing_mm = float(archive["spacing_mm"]) if "spacing_mm" in archive else 1.0
     except Exception as error:
         raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
-    return _pack(names, volumes)
+    return _pack(names, volumes, spacing_mm)

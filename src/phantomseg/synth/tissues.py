@@ -12,7 +12,7 @@ from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Distribution, LogUniform, Uniform, check_positive, draw_seed
 from phantomseg.synth.channels import channel
 from phantomseg.synth.ct import draw_ct
-from phantomseg.synth.separable import smooth_noise
+from phantomseg.image.separable import smooth_noise
 
 SUBCLASSES = 4
 REGIONS = (

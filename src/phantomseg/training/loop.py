@@ -99,7 +99,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     if state.rows and state.step % config.validate_every and not stop.requested:
         _validate(run, state)
         save_checkpoint(run.folder / "checkpoint.pt", state, settings)
-    return _finish(run, state, recipe, settings)
+    return _finish(run, state, Model(state.average, label_set(recipe.target), templates.spacing_mm), settings)
 
 
 def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) -> TrainState:
@@ -188,7 +188,7 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [*record.get("earlier", []), this] if this else []
 
 
-def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, Any]) -> Model:
+def _finish(run: Run, state: TrainState, model: Model, settings: dict[str, Any]) -> Model:
     write_log(run.folder / "log.csv", state.rows)
     if state.rows:
         draw_loss(run.folder / "loss.png", state.rows)
@@ -205,6 +205,6 @@ def _finish(run: Run, state: TrainState, recipe: Recipe, settings: dict[str, Any
         "scores": {k: v for row in state.rows for k, v in row.items() if k.startswith("dice")},
         "earlier": state.earlier,
     }
-    model = Model(state.average, label_set(recipe.target), record=summary)
+    model = dataclasses.replace(model, record=summary)
     save_model(run.folder / "model", model)
     return model

@@ -27,7 +27,7 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
     dices: list[float] = []
     for index in range(count):
         batch = generate(recipe, templates, HELD_OUT_SEED, range(index, index + 1))
-        (probabilities,) = predict(model, batch.image, [recipe.target], flip=False)
+        (probabilities,) = predict(model, batch.image, [recipe.target], flip=False).sets
         predicted = probabilities.argmax(0)
         counts = overlap(predicted.numpy(), batch.hard_target()[0].cpu().numpy(), np.arange(1, len(model.labels)))
         present = counts.reference > 0

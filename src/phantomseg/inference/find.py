@@ -1,0 +1,73 @@
+"""Where the brain is, found at low resolution, so that necks and empty space cost nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cc3d
+import numpy as np
+import torch
+
+from phantomseg.image.grid import content_box, crop, resample
+from phantomseg.image.image import Image
+from phantomseg.image.intensity import rescale
+from phantomseg.inference.predict import predict
+from phantomseg.models import find_model
+from phantomseg.network.model import Model
+
+FINDER = "find"
+PROBABLE = 0.5
+LEAST_MM3 = 15000.0  # what is smaller is no brain, nor a slab of one
+CONTENT = 0.02  # of the intensity range; darker borders are cut off
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Corners of a box with the axes of a canonical scan: world points in mm, shape (3,) each."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def voxels(self, affine: np.ndarray, margin_mm: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest index, and one past the highest, on a grid with the same axes, with a margin around."""
+        to_voxel = np.linalg.inv(affine)
+        ends = [to_voxel[:3, :3] @ corner + to_voxel[:3, 3] for corner in (self.low, self.high)]
+        margin = margin_mm / np.sqrt((affine[:3, :3] ** 2).sum(0))
+        return np.floor(ends[0] - margin).astype(int), np.ceil(ends[1] + margin).astype(int) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a scan shows anything, and where it shows a brain: None where no brain was found."""
+
+    content: Box
+    brain: Box | None
+
+
+def find(scan: Image) -> Found:
+    """Look for the brain in a canonical scan."""
+    finder = _finder()
+    coarse = resample(scan, finder.spacing_mm).image
+    voxels = coarse.voxels - coarse.voxels.min()
+    shape = np.array(coarse.shape)
+    multiple: int = finder.network.multiple  # type: ignore[assignment]
+    padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple).image
+    image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
+    i, j, k = coarse.shape
+    content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
+    (probabilities,) = predict(finder, image, ["intracranial"], flip=False).sets
+    brain = cc3d.largest_k((probabilities[1, :i, :j, :k] > PROBABLE).numpy(), k=1, connectivity=6) > 0
+    enough = brain.sum() * coarse.voxel_volume_mm3 > LEAST_MM3
+    return Found(content, _box(brain, coarse.affine) if enough else None)
+
+
+def _box(mask: np.ndarray, affine: np.ndarray) -> Box:
+    low, high = content_box(mask)
+    corners = [affine[:3, :3] @ (index - 0.5) + affine[:3, 3] for index in (low, high)]
+    return Box(*corners)
+
+
+@cache
+def _finder() -> Model:
+    return find_model(FINDER)

@@ -1,0 +1,46 @@
+"""What a folder of results holds as a whole: one table of all scans, colour tables, the description of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from phantomseg import __version__
+from phantomseg.inference import bids
+from phantomseg.inference.manifest import read_manifests
+from phantomseg.inference.tables import WIDE, write_json, write_table, write_text
+from phantomseg.labels import LabelSet
+from phantomseg.labels.colours import freesurfer_table, itksnap_table, slicer_table
+
+TOTAL = "total intracranial volume"
+
+
+def write_summary(folder: Path, labels: LabelSet, dataset: Path | None = None) -> list[dict[str, Any]]:
+    """Write volumes.tsv, with a row for each manifest in the folder, and how to show the labels; returns the manifests.
+
+    Args:
+        folder: of the results.
+        labels: what they hold.
+        dataset: BIDS dataset that they are derived from.
+    """
+    with FileLock(folder / ".volumes.lock"):
+        manifests = read_manifests(folder)
+        rows = [_row(manifest, labels) for manifest in manifests]
+        volume = {name: {"Description": f"Volume of the {name}, as volume_mm3", "Units": "mm^3"} for name in labels.names[1:]}
+        write_table(folder / "volumes.tsv", rows, WIDE | volume)
+        write_text(folder / "colours_freesurfer.txt", freesurfer_table(labels))
+        write_text(folder / "colours_itksnap.txt", itksnap_table(labels))
+        write_text(folder / "colours_slicer.ctbl", slicer_table(labels))
+        if dataset is not None:
+            write_json(folder / "dataset_description.json", bids.dataset_description(__version__, dataset, folder))
+            write_text(folder / ".bidsignore", bids.bidsignore())
+        (folder / ".volumes.lock").unlink(missing_ok=True)
+    return manifests
+
+
+def _row(manifest: dict[str, Any], labels: LabelSet) -> list[Any]:
+    volumes = {entry["name"]: entry["volume_mm3"] for entry in manifest["structures"]}
+    shared = [manifest["name"], manifest["scan"], manifest["volume"], manifest["intracranial_mm3"], manifest["quality"]]
+    return [*shared, *(volumes.get(name) for name in labels.names[1:])]

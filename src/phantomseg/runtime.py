@@ -12,9 +12,14 @@ import torch
 
 from phantomseg.errors import PhantomSegError
 
+CGROUP = "/sys/fs/cgroup/"
 CGROUPS = (  # limit, use, and the part of it that is cached files, for both versions
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.max", "memory.current", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
 )
 
 
@@ -89,8 +94,9 @@ def available_bytes() -> float:
     found = [_free_bytes()]
     for limit, used, cached in CGROUPS:
         try:
-            rows = dict(line.split() for line in Path(used).with_name("memory.stat").read_text().splitlines())
-            found.append(float(Path(limit).read_text()) - float(Path(used).read_text()) + float(rows.get(cached, 0)))
+            rows = Path(CGROUP, used).with_name("memory.stat").read_text().splitlines()
+            files = float(dict(row.split() for row in rows).get(cached, 0))
+            found.append(float(Path(CGROUP, limit).read_text()) - float(Path(CGROUP, used).read_text()) + files)
         except (OSError, ValueError):  # no such cgroup, or its limit is "max"
             continue
     return max(0.0, min(found))

@@ -115,7 +115,9 @@ def _follow(outcomes: Iterator[Outcome], count: int, done: list[Outcome]) -> Non
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     skipped = 0
-    with Progress(*columns, transient=True, disable=count < 2 or not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
+    with Progress(
+        *columns, transient=True, disable=count < 2 or not sys.stderr.isatty(), console=Console(stderr=True)
+    ) as bar:
         task = bar.add_task("segmenting", total=count)
         for outcome in outcomes:
             done.append(outcome)

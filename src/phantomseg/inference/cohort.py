@@ -42,7 +42,7 @@ Extra = Callable[[Written, dict[str, Any]], PurePath]
 
 @dataclass(frozen=True)
 class Options:
-    """How every scan is segmented, and what is written; each of the extras writes one more file and returns its path."""
+    """How every scan is segmented, and what is written; an extra writes one more file, and returns its path."""
 
     labels: str = "freesurfer"
     flip: bool = True
@@ -122,7 +122,7 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
     stage, lock = folder / HIDDEN / key, FileLock(folder / HIDDEN / f"{key}.lock")
     try:
         request = {
-            "scan_sha256": scan_sha256(job.scan) if job.scan.exists() else "",
+            "scan_sha256": scan_sha256(job.scan),
             "volume": job.volume,
             "options": options.record(),
             "weights_sha256": model.weights_sha256,
@@ -138,8 +138,8 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
             if options.resume and finished(folder, job.names, wanted):
                 return Outcome(job, skipped=True)
             shutil.rmtree(stage, ignore_errors=True)
-            written = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
-            return Outcome(job, tuple(written), seconds=time.perf_counter() - started, findings=findings)
+            written, also = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
+            return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
         return None
     except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
@@ -196,11 +196,13 @@ class Work:
 
 def _segment(
     work: Work, scan: Image, findings: tuple[Finding, ...], request: dict[str, Any], started: float
-) -> list[Path]:
+) -> tuple[list[Path], list[Finding]]:
+    """Files written, and what the result gives to think about."""
     options, names = work.options, work.job.names
     shown = scan.with_voxels(windowed(scan.voxels, ct=True)) if options.ct else scan
     also = (BRAIN,) if options.outputs.brain else ()
     result = segment(shown, work.model, options.labels, options.flip, also, options.most_bytes)
+    also_found = _of_result(result)
     source = bids.source_uri(work.job.scan, work.job.scan.parents[len(names.folder.parts)]) if names.bids else ""
     to = Written(work.stage, names, scan, result, source)
     written = write_results(to, options.outputs)
@@ -211,7 +213,7 @@ def _segment(
         **request,
         "hash": request_hash(request),
         "model": {"name": options.model, "weights_sha256": work.model.weights_sha256},
-        "findings": [dataclasses.asdict(finding) for finding in (*findings, *_of_result(result))],
+        "findings": [dataclasses.asdict(finding) for finding in (*findings, *also_found)],
         **_measures(result),
         **_provenance(work, scan),
         "seconds": round(time.perf_counter() - started, 2),
@@ -221,7 +223,7 @@ def _segment(
     written += [extra(to, manifest) for extra in options.extras]
     manifest["outputs"] = described(work.stage, [Path(path) for path in written])
     write_json(work.stage / names.manifest, manifest)
-    return _move(work, [*written, names.manifest])
+    return _move(work, [*written, names.manifest]), also_found
 
 
 def _measures(result: Segmentation) -> dict[str, Any]:

@@ -19,10 +19,12 @@ REPORTS = (".html",)  # these change when the cohort does
 
 
 def scan_sha256(scan: Path) -> str:
-    """Checksum of a file, or of all files of a DICOM folder and their names."""
-    if not (scan.is_dir() and is_dicom_folder(scan)):
+    """Checksum of a file, or of all files of a DICOM folder and their names; empty where reading will say why."""
+    if scan.is_file():
         status = scan.stat()
         return _file_sha256(str(scan), status.st_mtime_ns, status.st_size)
+    if not (scan.is_dir() and is_dicom_folder(scan)):
+        return ""
     names = sorted(path for path in scan.iterdir() if path.is_file())
     parts = [f"{path.name} {sha256(path)}" for path in names]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

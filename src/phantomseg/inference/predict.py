@@ -29,11 +29,16 @@ Middle = tuple[float, float, float] | None
 class Predicted:
     """Probabilities of each label set, float16 on the CPU, (C, I, J, K); and how far the mirrored scan agrees.
 
-    `agreement` is the soft Dice of each channel of the first set between both predictions, NaN where there is none.
+    `agreements` holds the soft Dice of the channels of all sets between both predictions, NaN where there is nothing.
     """
 
     sets: tuple[torch.Tensor, ...]
-    agreement: torch.Tensor | None = None
+    agreements: torch.Tensor | None = None
+
+    @property
+    def agreement(self) -> torch.Tensor | None:
+        """Of the first set, (C,)."""
+        return None if self.agreements is None else self.agreements[: len(self.sets[0])]
 
 
 def field_seen(image: torch.Tensor, model: Model, middle: Middle = None) -> Block | None:
@@ -105,7 +110,7 @@ def predict(
             weight = tiles.weight(block).half()
             _fill(part, passes, image[:, :, i, j, k], totals)
             result[:, i, j, k] += part.mul_(weight)
-    common, first, second = totals[:, : len(merges[0].target)]
+    common, first, second = totals
     return Predicted(result.split([len(m.target) for m in merges]), 2 * common / (first + second) if flip else None)
 
 

@@ -100,7 +100,9 @@ def _resampled(to: Written) -> list[PurePath]:
     names, labels = to.names, to.result.labels
     grid = resampled_grid(to.prepared.canonical, FINE_MM)
     values = label_values(to.result.probabilities[labels.name], to.prepared.grid, grid, labels)
-    write_image(to.folder / names.resampled, Image(resample(canonical(to.scan).image, FINE_MM).image.voxels, grid.affine))
+    write_image(
+        to.folder / names.resampled, Image(resample(canonical(to.scan).image, FINE_MM).image.voxels, grid.affine)
+    )
     write_image(to.folder / names.resampled_segmentation, Image(values, grid.affine))
     return [
         names.resampled,

@@ -28,7 +28,9 @@ def write_summary(folder: Path, labels: LabelSet, dataset: Path | None = None) -
     with FileLock(folder / ".volumes.lock"):
         manifests = read_manifests(folder)
         rows = [_row(manifest, labels) for manifest in manifests]
-        volume = {name: {"Description": f"Volume of the {name}, as volume_mm3", "Units": "mm^3"} for name in labels.names[1:]}
+        volume = {
+            name: {"Description": f"Volume of the {name}, as volume_mm3", "Units": "mm^3"} for name in labels.names[1:]
+        }
         write_table(folder / "volumes.tsv", rows, WIDE | volume)
         write_text(folder / "colours_freesurfer.txt", freesurfer_table(labels))
         write_text(folder / "colours_itksnap.txt", itksnap_table(labels))

@@ -6,6 +6,7 @@ import dataclasses
 import platform
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ def to_openvino(model: Model, threads: int | None = None) -> Model:
 class OpenVinoNet(nn.Module):
     """What both networks share: graphs compiled for one shape each, the last few of them kept."""
 
+    bfloat16_bytes: int  # a voxel of the image, that encoding it was measured to take
+
     def __init__(self, network: Any, threads: int | None):
         super().__init__()
         self.network = network
@@ -91,6 +94,16 @@ class OpenVinoNet(nn.Module):
         """What every axis of the image must be a multiple of."""
         multiple: int = self.network.multiple
         return multiple
+
+    @property
+    def bytes_a_voxel(self) -> int:
+        """Of the image, that encoding it takes in use."""
+        return self.bfloat16_bytes * (1 if runtime.number_format(CPU) == torch.bfloat16 else 2)
+
+    @property
+    def backend(self) -> str:
+        """What computes, and its version."""
+        return f"openvino {version('openvino')}"
 
     def compiled(self, kind: str, shapes: Hashable, build: Callable[[torch.dtype], Any]) -> Any:
         """What `build` makes for a number format, ready to run; made once for a kind, shapes, threads and format."""
@@ -104,27 +117,38 @@ class OpenVinoNet(nn.Module):
         self._compiled.move_to_end(key)
         return self._compiled[key]
 
+    @staticmethod
+    def _encoded(graph: Any, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Results of one run, the first with its channels in their place; the graph lets go of its memory."""
+        first, *others = _run(graph, inputs)
+        graph.release_memory()
+        return [first.movedim(-1, 1), *others]
+
 
 class OpenVinoFastNet(OpenVinoNet):
     """`FastNet` as inference asks it."""
+
+    bfloat16_bytes = 80
 
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         """The trunk's features (1, features, I/2, J/2, K/2) of the image (1, 1, I, J, K); see `FastNet.encode`."""
         shape = _shape(image)
         if norms is not None and norms.over is None:
-            given = [_channels(values) for found in norms.kept[: self._norms] for values in (found.mean, found.variance)]
+            given = [
+                _channels(values) for found in norms.kept[: self._norms] for values in (found.mean, found.variance)
+            ]
             trunk = self.compiled("kept", shape, lambda dtype: fast_encoder(self.network, shape, Given(), dtype))
-            return _run(trunk, [image, *given])[0].movedim(-1, 1)
+            return self._encoded(trunk, [image, *given])[0]
         over = whole(image) if norms is None or norms.over is None else norms.over
         i, j, k = (s.stop - s.start for s in over)
         trunk = self.compiled(
             "over", (shape, i, j, k), lambda dtype: fast_encoder(self.network, shape, Measured((i, j, k)), dtype)
         )
-        encoded, *found = _run(trunk, [image, torch.tensor([s.start for s in over])])
+        encoded, *found = self._encoded(trunk, [image, torch.tensor([s.start for s in over])])
         if norms is not None:
             flat = [values.float().flatten() for values in found]
             norms.kept += map(Moments, flat[::2], flat[1::2])
-        return encoded.movedim(-1, 1)
+        return encoded
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         """Logits (1, C, …) of a block of voxels, each end even; see `FastNet.decode`.
@@ -149,11 +173,13 @@ class OpenVinoFastNet(OpenVinoNet):
 class OpenVinoUNet(OpenVinoNet):
     """`UNet` as inference asks it."""
 
+    bfloat16_bytes = 600
+
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         """Logits (1, C, I, J, K) of the whole image (1, 1, I, J, K), whatever `norms` says."""
         shape = _shape(image)
         graph = self.compiled("unet", shape, lambda dtype: unet_encoder(self.network, shape, dtype))
-        return _run(graph, [image])[0].movedim(-1, 1)
+        return self._encoded(graph, [image])[0]
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         """The block of the logits."""

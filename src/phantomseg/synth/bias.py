@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phantomseg.rng import Distribution, Uniform, draw_seed
 from phantomseg.image.separable import apply_along_axes, interpolation_matrix
+from phantomseg.rng import Distribution, Uniform, draw_seed
 
 
 @dataclass(frozen=True)

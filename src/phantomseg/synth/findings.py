@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from phantomseg.image.separable import box_mean, smooth_noise
 from phantomseg.rng import Distribution, LogUniform, check_positive, draw_seed
 from phantomseg.synth.channels import channel, is_any, replaced
-from phantomseg.image.separable import box_mean, smooth_noise
 
 LESION_OF = {2: 25, 41: 57}
 WHITE_OF = {25: 2, 57: 41}

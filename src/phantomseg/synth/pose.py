@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from phantomseg.image.separable import apply_along_axes, interpolation_matrix
 from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.channels import replaced
-from phantomseg.image.separable import apply_along_axes, interpolation_matrix
 from phantomseg.synth.templates import Templates
 
 FIELD_SPACING_MM = 4.0  # grid on which velocities are integrated; they vary over 25 mm

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix, smooth_noise
+from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.tissues import voxel_noise
 
 # the paper's Gaussian, which leaves 7 % of the amplitude at the Nyquist frequency of the slices

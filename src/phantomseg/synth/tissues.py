@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from phantomseg.image.separable import smooth_noise
 from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Distribution, LogUniform, Uniform, check_positive, draw_seed
 from phantomseg.synth.channels import channel
 from phantomseg.synth.ct import draw_ct
-from phantomseg.image.separable import smooth_noise
 
 SUBCLASSES = 4
 REGIONS = (

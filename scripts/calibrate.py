@@ -1,12 +1,12 @@
 """Fit what predicts the Dice and the volume intervals of a model, on synthetic scans whose truth is known.
 
-    python scripts/calibrate.py LABEL_MAPS MODEL_FOLDER [--number 240] [--rows FILE.npz]
+    python scripts/calibrate.py LABEL_MAPS MODEL_FOLDER --rows FILE [--number 240]
 
 Samples come from the model's own recipe, made worse: thicker slices, more noise, stronger gain, more artefacts. One in
 four shows a whole head, the others the crop of training; one in three is also segmented without its mirror image. Three
 in four fit the model, the fourth measures it: `held_out` in MODEL_FOLDER/calibration.json holds the correlation with
 the true Dice and the coverage of the intervals there.
-With `--rows`, the features are kept in a file, and taken from it when it exists.
+What is measured is kept in the file of `--rows`; another run goes on from there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ import numpy as np
 from scipy import stats
 
 from phantomseg.evaluation.overlap import overlap
+from phantomseg.image.files import write_atomically
 from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
 from phantomseg.inference.tables import write_json
 from phantomseg.inference.topology import keep_largest
-from phantomseg.labels import LabelSet, label_set, merge
+from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model, load_model
 from phantomseg.rng import LogUniform, Uniform
 from phantomseg.runtime import keep_freed_memory, set_threads
@@ -40,7 +42,8 @@ RIDGE = 1.0
 LEAST_VOXELS = 20  # of a structure's truth, for its Dice to count
 COVERAGE = 0.9
 THRESHOLD_DICE = 0.65  # what the documented threshold asks of the true mean
-"""True mean Dice below which a segmentation should not be used unseen."""
+
+Row = dict[str, dict[str, dict[str, np.ndarray]]]  # with or without flip, label set, sign
 
 
 def worse(recipe: Recipe) -> Recipe:
@@ -74,17 +77,12 @@ def main() -> None:
     parser.add_argument("templates", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--number", type=int, default=240)
-    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--rows", type=Path, required=True)
     arguments = parser.parse_args()
     set_threads()
     keep_freed_memory()
     model = load_model(arguments.model)
-    if arguments.rows and arguments.rows.is_file():
-        rows = dict(np.load(arguments.rows))
-    else:
-        rows = measure(model, load_templates(arguments.templates), arguments.number)
-        if arguments.rows:
-            np.savez_compressed(arguments.rows, **rows)
+    rows = measure(model, load_templates(arguments.templates), arguments.number, arguments.rows)
     sets = {name: {kind: fit(rows, name, kind) for kind in ("flip", "no flip")} for name in SETS}
     content = {"weights_sha256": model.weights_sha256, "features": list(FEATURES), "sets": sets}
     write_json(arguments.model / "calibration.json", content)
@@ -92,25 +90,26 @@ def main() -> None:
         print(name, json.dumps(kinds["flip"]["held_out"]), json.dumps(kinds["no flip"]["held_out"]))
 
 
-def measure(model: Model, templates: Templates, number: int) -> dict[str, np.ndarray]:
-    """Signs and truth of every sample: arrays (number, C - 1) named SET/FLIP/SIGN and SET/FLIP/dice, true_mm3."""
+def measure(model: Model, templates: Templates, number: int, path: Path) -> list[Row]:
+    """Signs and truth of every sample, kept in a file as they come; those that it holds already are not made again."""
     recipe = worse(parse_recipe(model.record["recipe"]))
     large = dataclasses.replace(recipe, pose=dataclasses.replace(recipe.pose, crop_voxels=WHOLE_HEAD))
-    rows: dict[str, list[np.ndarray]] = {}
-    for index in range(number):
+    rows: list[Row] = pickle.loads(path.read_bytes()) if path.is_file() else []
+    for index in range(len(rows), number):
         batch = generate(large if index % 4 == 1 else recipe, templates, SEED, range(index, index + 1))
-        for kind in ("flip", "no flip") if index % 3 == 0 else ("flip",):
-            for key, values in _sample(model, batch, kind == "flip").items():
-                rows.setdefault(key.replace("*", kind), []).append(values)
+        kinds = ("flip", "no flip") if index % 3 == 0 else ("flip",)
+        rows.append({kind: _sample(model, batch, kind == "flip") for kind in kinds})
+        write_atomically(path, lambda temporary: Path(temporary).write_bytes(pickle.dumps(rows)))
         print(f"\r{index + 1} of {number}", end="", flush=True)
     print()
-    return {key: np.stack(values) for key, values in rows.items()}
+    return rows
 
 
-def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, np.ndarray]:
+def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.ndarray]]:
+    """Signs, Dice and true volume of each label, by label set."""
     predicted = predict(model, batch.image, SETS, flip)
     truth = model.labels.ids[batch.hard_target()[0].numpy()]
-    found: dict[str, np.ndarray] = {}
+    found = {}
     offset = 0
     for name, probabilities in zip(SETS, predicted.sets, strict=True):
         labels = label_set(name)
@@ -120,23 +119,27 @@ def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, np.ndarray]:
         offset += len(labels)
         signs = read_signs(probabilities, share, agreement, model.spacing_mm**3)
         counts = overlap(probabilities.argmax(0).numpy(), true, np.arange(1, len(labels)))
-        found |= {f"{name}/*/{key}": value for key, value in dataclasses.asdict(signs).items()}
-        found[f"{name}/*/dice"] = np.where(counts.reference >= LEAST_VOXELS, counts.dice, np.nan)
-        found[f"{name}/*/true_mm3"] = counts.reference * model.spacing_mm**3
+        dice = np.where(counts.reference >= LEAST_VOXELS, counts.dice, np.nan)
+        found[name] = {**vars(signs), "dice": dice, "true_mm3": counts.reference * model.spacing_mm**3}
     return found
 
 
-def fit(rows: dict[str, np.ndarray], name: str, kind: str) -> dict[str, Any]:
+def fit(rows: list[Row], name: str, kind: str) -> dict[str, Any]:
     """Everything that `assess` needs of one label set, and how well it does on samples held out."""
     keys = [field.name for field in dataclasses.fields(Signs)]
-    table = {key: rows[f"{name}/{kind}/{key}"] for key in (*keys, "dice", "true_mm3")}
+    tables = [row[kind][name] for row in rows if kind in row]
+    table = {key: np.stack([t[key] for t in tables]) for key in (*keys, "dice", "true_mm3")}
     number = len(table["dice"])
     learn = np.arange(number) % 4 != 3
     signs = [Signs(**{key: table[key][n] for key in keys}) for n in range(number)]
     shares = np.stack([log_share(table["true_mm3"][n]) for n in range(number) if learn[n]])
     present = np.isfinite(table["dice"][learn])
-    mean = np.array([np.median(shares[present[:, c], c]) if present[:, c].any() else 0.0 for c in range(shares.shape[1])])
-    std = np.array([max(np.std(shares[present[:, c], c]), 0.1) if present[:, c].any() else 1.0 for c in range(len(mean))])
+    mean = np.array(
+        [np.median(shares[present[:, c], c]) if present[:, c].any() else 0.0 for c in range(shares.shape[1])]
+    )
+    std = np.array(
+        [max(np.std(shares[present[:, c], c]), 0.1) if present[:, c].any() else 1.0 for c in range(len(mean))]
+    )
     features = np.stack([design(s, mean, std) for s in signs])  # (number, C - 1, F)
     slopes, intercepts = _ridge(features[learn], table["dice"][learn])
     predicted = 1 / (1 + np.exp(-(intercepts + features @ slopes)))

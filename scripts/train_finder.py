@@ -1,7 +1,7 @@
 """Train the head finder: a small network on 4 mm voxels (see docs/training.md).
 
-    phantomseg prepare --templates LABEL_MAPS --spacing 4 -o templates4.npz
-    python scripts/train_finder.py templates4.npz RUN --minutes 20
+phantomseg prepare --templates LABEL_MAPS --spacing 4 -o templates4.npz
+python scripts/train_finder.py templates4.npz RUN --minutes 20
 """
 
 from __future__ import annotations

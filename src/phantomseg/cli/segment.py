@@ -87,10 +87,10 @@ def run(
         _follow(segment_jobs(jobs, output, loaded, options), len(jobs), outcomes)
     finally:
         if any(not outcome.error for outcome in outcomes):
-            manifests = write_summary(output, label_set(labels), _dataset(outcomes))
+            write_summary(output, label_set(labels), _dataset(outcomes))
             if report:
                 failed = {str(outcome.job.scan): outcome.error for outcome in outcomes if outcome.error}
-                write_cohort_report(output, manifests, failed)
+                write_cohort_report(output, failed)
     failures = sum(bool(outcome.error) for outcome in outcomes)
     if failures:
         raise typer.Exit(2 if failures == len(jobs) else 1)
@@ -104,8 +104,8 @@ def _extras(report: bool, overlay: bool) -> tuple[Extra, ...]:
 
 def _dataset(outcomes: list[Outcome]) -> Path | None:
     """Root of the BIDS dataset that the scans are from."""
-    job = outcomes[0].job
-    return job.scan.parents[len(job.names.folder.parts)] if job.names.bids else None
+    job = next((outcome.job for outcome in outcomes if outcome.job.names.bids), None)
+    return None if job is None else job.scan.parents[len(job.names.folder.parts)]
 
 
 def _follow(outcomes: Iterator[Outcome], count: int, done: list[Outcome]) -> None:

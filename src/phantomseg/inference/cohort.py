@@ -7,10 +7,8 @@ processes may share an output folder.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import shutil
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from phantomseg import __version__
 from phantomseg.errors import PhantomSegError, ScanError, one_sentence
@@ -28,14 +26,17 @@ from phantomseg.image.finding import Finding
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference import bids
+from phantomseg.inference.claim import claimed, is_claimed, move, remove_if_empty, sweep
 from phantomseg.inference.inputs import Job
-from phantomseg.inference.manifest import HIDDEN, described, finished, read_manifests, request_hash, scan_sha256
+from phantomseg.inference.manifest import described, finished, read_manifests, request_hash, scan_sha256
 from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.tables import write_json
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
 from phantomseg.runtime import hardware, peak_bytes
+
+KEY_DIGITS = 32  # of a checksum; names may be longer than names of files
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
 
@@ -82,9 +83,10 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
     Raises:
         ScanError: the folder holds results of another label set.
         LabelError: the model does not predict such a label set, or it has no such label.
+        PhantomSegError: there is no such space.
     """
     merge(model.labels.name, label_set(options.labels).name)
-    options.outputs.chosen_labels(label_set(options.labels))
+    options.outputs.check(label_set(options.labels))
     _check_folder(jobs, folder, options)
     waiting = []
     existed = folder.is_dir()
@@ -100,8 +102,9 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
             assert outcome is not None
             yield outcome
     finally:
-        for made in (folder / HIDDEN, *([] if existed else [folder])):
-            _remove_if_empty(made)
+        sweep(folder)
+        if not existed:
+            remove_if_empty(folder)
 
 
 def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
@@ -118,8 +121,7 @@ def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
 def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> Outcome | None:
     """Segment one volume unless it is finished; None where another process is at it, and `wait` is not set."""
     started = time.perf_counter()
-    key = job.names.manifest.as_posix().replace("/", "+").removesuffix(".json")
-    stage, lock = folder / HIDDEN / key, FileLock(folder / HIDDEN / f"{key}.lock")
+    key = hashlib.sha256(job.names.manifest.as_posix().encode()).hexdigest()[:KEY_DIGITS]
     try:
         request = {
             "scan_sha256": scan_sha256(job.scan),
@@ -131,46 +133,19 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
         wanted = request_hash(request)
         if options.resume and finished(folder, job.names, wanted):
             return Outcome(job, skipped=True)
-        if not wait and _is_claimed(lock):
+        if not wait and is_claimed(folder, key):
             return None
         scan, findings = _read(job, options)
-        with _claimed(lock, wait):
+        with claimed(folder, key, wait) as stage:
             if options.resume and finished(folder, job.names, wanted):
                 return Outcome(job, skipped=True)
-            shutil.rmtree(stage, ignore_errors=True)
             written, also = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
             return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
         return None
     except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
-        shutil.rmtree(stage, ignore_errors=True)
         reason = one_sentence(error)
         return Outcome(job, error=reason if str(job.scan) in reason else f"{job.scan}: {reason}")
-
-
-def _is_claimed(lock: FileLock) -> bool:
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except (Timeout, FileNotFoundError):
-        return True
-
-
-@contextlib.contextmanager
-def _claimed(lock: FileLock, wait: bool) -> Iterator[None]:
-    """Hold a lock whose file goes with it; other processes may remove the empty folder at any moment."""
-    path = Path(lock.lock_file)
-    while not lock.is_locked:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            lock.acquire(timeout=-1 if wait else 0)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits sees that it is gone, and makes a new one
-        lock.release()
 
 
 def _read(job: Job, options: Options) -> tuple[Image, tuple[Finding, ...]]:
@@ -207,7 +182,7 @@ def _segment(
     to = Written(work.stage, names, scan, result, source)
     written = write_results(to, options.outputs)
     manifest = {
-        "name": names.manifest.name.removesuffix("_manifest.json"),
+        "name": names.name,
         "manifest": names.manifest.as_posix(),
         "scan": str(work.job.scan),
         **request,
@@ -265,17 +240,5 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
 
 def _move(work: Work, written: list[PurePath]) -> list[Path]:
     """Results into place, the manifest last: until it is there, the scan counts as not done."""
-    manifest = work.folder / work.job.names.manifest
-    manifest.unlink(missing_ok=True)
-    for path in written:
-        (work.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(work.stage / path, work.folder / path)
-    shutil.rmtree(work.stage)
-    return [work.folder / path for path in written]
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # another process is at work, or has cleaned up
-        return
+    (work.folder / work.job.names.manifest).unlink(missing_ok=True)
+    return move(work.stage, work.folder, written)

@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from phantomseg.image.dicom import is_dicom_folder
+from phantomseg.inference.claim import HIDDEN
 from phantomseg.inference.names import Names
 from phantomseg.network.model import sha256
 
 ENDING = "_manifest.json"
-HIDDEN = ".phantomseg"  # locks, and files that are being written
+NEEDED = {
+    "hash",
+    "intracranial_mm3",
+    "manifest",
+    "name",
+    "options",
+    "outputs",
+    "quality",
+    "scan",
+    "structures",
+    "volume",
+}
 REPORTS = (".html",)  # these change when the cohort does
 
 
@@ -67,7 +79,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     """A manifest, None where there is none, or a damaged one."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        complete = {"hash", "name", "options", "outputs", "structures"} <= set(content)
+        complete = set(content) >= NEEDED
     except (OSError, ValueError, TypeError):
         return None
     return content if complete else None

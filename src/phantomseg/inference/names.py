@@ -38,6 +38,16 @@ class Names:
         """Whether the names are those of BIDS derivatives."""
         return bool(self.suffix)
 
+    @property
+    def name(self) -> str:
+        """What the scan is called in tables and reports; no other scan of an output folder is called so.
+
+        >>> Names(PurePath("ward"), "scan").name, Names(PurePath("sub-01/anat"), "sub-01", suffix="T1w").name
+        ('ward/scan', 'sub-01_T1w')
+        """
+        volume = f"_volume-{self.volume}" if self.volume else ""
+        return f"{self.prefix}_{self.suffix}{volume}" if self.bids else (self.folder / self.prefix).as_posix() + volume
+
     def of_volume(self, volume: int, count: int) -> Names:
         """Names for one of `count` volumes, so that they sort by number.
 

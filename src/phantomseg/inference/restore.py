@@ -44,15 +44,15 @@ def label_values(probabilities: torch.Tensor, grid: Grid, onto: Grid, labels: La
     return values
 
 
-def restored_probability(probability: torch.Tensor, prepared: Prepared) -> np.ndarray:
-    """Probability of one label (I, J, K) on the scan's own grid, float32, 0 where the network did not look."""
+def restored_probability(probability: torch.Tensor, prepared: Prepared, outside: float) -> np.ndarray:
+    """Probability of one label (I, J, K) on the scan's own grid, float32, `outside` where the network did not look."""
     places = _places(prepared.grid, prepared.canonical)
     inside = [_inside(place, size) for place, size in zip(places, prepared.grid.shape, strict=True)]
     value = probability[None].float()
     for axis, (place, (low, high)) in enumerate(zip(places, inside, strict=True), start=1):
         value = _interpolate(value, axis, place[low:high])
-    voxels = np.zeros(prepared.canonical.shape, dtype=np.float32)
-    voxels[tuple(slice(*ends) for ends in inside)] = value[0].numpy()
+    voxels = np.full(prepared.canonical.shape, outside, dtype=np.float32)
+    voxels[tuple(slice(*ends) for ends in inside)] = value[0].clamp(0, 1).numpy()  # tiles add up to 1.002 at most
     return onto_scan(voxels, prepared.scan).voxels
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantomseg.errors import LabelError
+from phantomseg.errors import LabelError, PhantomSegError
 from phantomseg.image.files import write_image
 from phantomseg.image.grid import canonical, resample, resampled_grid
 from phantomseg.image.image import Image
@@ -36,6 +36,17 @@ class Outputs:
     space: str = "scan"  # grid of the label map
     probabilities: tuple[str, ...] = ()  # names of labels, or "all"
     brain: bool = False  # the scan without what is outside the brain, and the mask
+
+    def check(self, labels: LabelSet) -> None:
+        """Refuse what cannot be written.
+
+        Raises:
+            PhantomSegError: there is no such space.
+            LabelError: the set has no such label.
+        """
+        if self.space not in SPACES:
+            raise PhantomSegError(f"space is {self.space!r}, wanted one of {', '.join(SPACES)}; choose one")
+        self.chosen_labels(labels)
 
     def chosen_labels(self, labels: LabelSet) -> list[int]:
         """Channels whose probabilities are wanted.
@@ -131,7 +142,8 @@ def _brain(to: Written) -> list[PurePath]:
 def _probabilities(to: Written, channels: list[int]) -> list[PurePath]:
     labels, path = to.result.labels, to.names.probabilities
     found: torch.Tensor = to.result.probabilities[labels.name]
-    shares = (restored_probability(found[channel], to.prepared) for channel in channels)
+    # the network is not shown what is surely background
+    shares = (restored_probability(found[channel], to.prepared, float(channel == 0)) for channel in channels)
     write_shares(to.folder / path, to.scan, shares, len(channels))
     content = {**bids.probability_sidecar(to.source, labels), "LabelMap": [labels.names[c] for c in channels]}
     write_json(to.folder / sidecar(path), content)

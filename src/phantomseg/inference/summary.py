@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
-
-from filelock import FileLock
 
 from phantomseg import __version__
 from phantomseg.inference import bids
+from phantomseg.inference.claim import claimed, move
 from phantomseg.inference.manifest import read_manifests
 from phantomseg.inference.tables import WIDE, write_json, write_table, write_text
 from phantomseg.labels import LabelSet
@@ -17,29 +16,27 @@ from phantomseg.labels.colours import freesurfer_table, itksnap_table, slicer_ta
 TOTAL = "total intracranial volume"
 
 
-def write_summary(folder: Path, labels: LabelSet, dataset: Path | None = None) -> list[dict[str, Any]]:
-    """Write volumes.tsv, with a row for each manifest in the folder, and how to show the labels; returns the manifests.
+def write_summary(folder: Path, labels: LabelSet, dataset: Path | None = None) -> None:
+    """Write volumes.tsv, with a row for each manifest in the folder, and how to show the labels.
 
     Args:
         folder: of the results.
         labels: what they hold.
         dataset: BIDS dataset that they are derived from.
     """
-    with FileLock(folder / ".volumes.lock"):
-        manifests = read_manifests(folder)
-        rows = [_row(manifest, labels) for manifest in manifests]
+    with claimed(folder, "summary", wait=True) as stage:
+        rows = [_row(manifest, labels) for manifest in read_manifests(folder)]
         volume = {
             name: {"Description": f"Volume of the {name}, as volume_mm3", "Units": "mm^3"} for name in labels.names[1:]
         }
-        write_table(folder / "volumes.tsv", rows, WIDE | volume)
-        write_text(folder / "colours_freesurfer.txt", freesurfer_table(labels))
-        write_text(folder / "colours_itksnap.txt", itksnap_table(labels))
-        write_text(folder / "colours_slicer.ctbl", slicer_table(labels))
+        write_table(stage / "volumes.tsv", rows, WIDE | volume)
+        write_text(stage / "colours_freesurfer.txt", freesurfer_table(labels))
+        write_text(stage / "colours_itksnap.txt", itksnap_table(labels))
+        write_text(stage / "colours_slicer.ctbl", slicer_table(labels))
         if dataset is not None:
-            write_json(folder / "dataset_description.json", bids.dataset_description(__version__, dataset, folder))
-            write_text(folder / ".bidsignore", bids.bidsignore())
-        (folder / ".volumes.lock").unlink(missing_ok=True)
-    return manifests
+            write_json(stage / "dataset_description.json", bids.dataset_description(__version__, dataset, folder))
+            write_text(stage / ".bidsignore", bids.bidsignore())
+        move(stage, folder, [PurePath(path.name) for path in sorted(stage.iterdir())])
 
 
 def _row(manifest: dict[str, Any], labels: LabelSet) -> list[Any]:

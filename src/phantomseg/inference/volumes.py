@@ -44,7 +44,9 @@ def soft_volumes(probabilities: torch.Tensor, labels: LabelSet, voxel_volume_mm3
 
 def hard_volumes(label_map: Image, labels: LabelSet) -> dict[str, float]:
     """Voxels of each label times the voxel volume, in mm³; background is left out."""
-    counts = np.bincount(label_map.voxels.ravel(order="K"), minlength=int(labels.ids.max()) + 1)
+    size = int(labels.ids.max()) + 1
+    # plane by plane, as counting makes long integers of what it counts
+    counts = np.sum([np.bincount(plane.ravel(), minlength=size) for plane in label_map.voxels], axis=0)
     pairs = zip(labels.names[1:], labels.ids[1:].tolist(), strict=True)
     return {name: round(float(counts[index]) * label_map.voxel_volume_mm3, 1) for name, index in pairs}
 

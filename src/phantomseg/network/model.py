@@ -134,4 +134,8 @@ def _calibration(path: Path, weights_sha256: str) -> dict[str, Any] | None:
 
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**22):
+            digest.update(part)
+    return digest.hexdigest()

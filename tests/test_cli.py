@@ -15,16 +15,11 @@ import pytest
 import torch
 
 from phantomseg.cli.main import main
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import label_set
+from phantomseg.synth.templates import load_templates
 
 QUICK = ("--device", "cpu", "--threads", 1)  # volumes this small are slower on several threads
 Capture = pytest.CaptureFixture[str]
-LEFT_POSTERIOR = np.array([[-1.0, 0, 0, 9], [0, -1.2, 0.1, 8], [0, 0.1, 1.4, -11], [0, 0, 0, 1]])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return command.tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +27,6 @@ def same_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    return phantom.save(tmp_path / "scan.nii.gz", command.head_scan(), LEFT_POSTERIOR)
 
 
 @pytest.fixture
@@ -53,89 +43,8 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-TOTAL = "total intracranial volume"
-
-
-def volumes(folder: Path) -> np.ndarray:
-    (row,) = table(folder / "volumes.csv")
-    return np.array([float(value) for key, value in row.items() if key not in ("scan", TOTAL)])
-
-
 def voxels(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
-
-
-def test_segment_writes_label_maps_on_the_grid_of_each_scan(tmp_path: Path, model: Path, capfd: Capture) -> None:
-    scans = [phantom.save(tmp_path / "a.nii.gz", command.head_scan(), LEFT_POSTERIOR)]
-    nib.save(nib.MGHImage(command.head_scan((17, 20, 19)), np.eye(4)), tmp_path / "b.mgz")
-    scans.append(tmp_path / "b.mgz")
-    for number, flag in enumerate(("--output", "-o")):
-        out = tmp_path / str(number) / "new"
-        assert command.run("segment", *scans, flag, out, "--model", model, *QUICK) == 0
-        assert files(out) == ["a_dseg.nii.gz", "b_dseg.nii.gz", "volumes.csv"]
-        for path, result in zip(scans, (out / "a_dseg.nii.gz", out / "b_dseg.nii.gz"), strict=True):
-            assert nib.load(result).shape == nib.load(path).shape
-            np.testing.assert_allclose(nib.load(result).affine, nib.load(path).affine, atol=1e-6)
-        assert (nib.load(out / "a_dseg.nii.gz").affine == nib.load(scans[0]).affine).all()
-        rows = table(out / "volumes.csv")
-        assert [row["scan"] for row in rows] == [str(path) for path in scans]
-        assert list(rows[0]) == ["scan", *label_set("freesurfer").names[1:], TOTAL]
-        printed = capfd.readouterr()
-        assert printed.err == ""
-        assert all(str(path) in printed.out for path in (*scans, *out.iterdir()))
-
-
-@pytest.mark.parametrize("labels", ["freesurfer", "siam", "tissue", "brain", "head"])
-def test_segment_labels(tmp_path: Path, model: Path, scan: Path, labels: str) -> None:
-    assert command.run("segment", scan, "-o", tmp_path / "out", "--model", model, "--labels", labels, *QUICK) == 0
-    values = np.unique(voxels(tmp_path / "out" / "scan_dseg.nii.gz"))
-    assert set(values.tolist()) <= set(label_set(labels).ids.tolist())
-    (row,) = table(tmp_path / "out" / "volumes.csv")
-    assert list(row) == ["scan", *label_set(labels).names[1:], TOTAL]
-    # probabilities are added before a label is chosen, so the volumes of the finest set add up to those of any other
-    assert command.run("segment", scan, "-o", tmp_path / "fine", "--model", model, "--labels", "head", *QUICK) == 0
-    expected = np.zeros(len(label_set(labels)))
-    np.add.at(expected, merge("head", labels).channels[1:], volumes(tmp_path / "fine"))
-    np.testing.assert_allclose(volumes(tmp_path / "out"), expected[1:], rtol=0.02, atol=1)
-
-
-def test_segment_model(tmp_path: Path, model: Path, scan: Path) -> None:
-    other = command.tiny_model(tmp_path / "other", seed=1)
-    for folder, out in ((model, "a"), (model, "b"), (other, "c")):
-        assert command.run("segment", scan, "-o", tmp_path / out, "--model", folder, *QUICK) == 0
-    assert (volumes(tmp_path / "a") == volumes(tmp_path / "b")).all()
-    assert (volumes(tmp_path / "a") != volumes(tmp_path / "c")).any()
-
-
-def test_segment_flip(tmp_path: Path, model: Path) -> None:
-    # 24 voxels and a rim of 4 a side are a multiple of what the network wants, so nothing is padded on one side
-    noise = np.zeros((40, 32, 32), dtype=np.float32)
-    noise[8:32, 4:28, 4:28] = np.random.default_rng(0).uniform(1, 2, (24, 24, 24))
-    for name, image in (("left", noise), ("right", noise[::-1])):
-        path = phantom.save(tmp_path / f"{name}.nii.gz", image)
-        for flag in ("--flip", "--no-flip"):
-            assert command.run("segment", path, "-o", tmp_path / (name + flag), "--model", model, flag, *QUICK) == 0
-    mirror = label_set("freesurfer").mirror[1:] - 1
-    flipped = volumes(tmp_path / "right--flip")[mirror]
-    np.testing.assert_allclose(volumes(tmp_path / "left--flip"), flipped, rtol=0.02, atol=1)
-    plain = volumes(tmp_path / "right--no-flip")[mirror]
-    assert not np.allclose(volumes(tmp_path / "left--no-flip"), plain, rtol=0.02, atol=1)
-
-
-def test_segment_overlay(tmp_path: Path, model: Path, scan: Path) -> None:
-    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model)
-    assert command.run(*arguments, "--no-overlay", *QUICK) == 0
-    assert files(tmp_path / "out") == ["scan_dseg.nii.gz", "volumes.csv"]
-    assert command.run(*arguments, "--overlay", *QUICK) == 0
-    assert (tmp_path / "out" / "scan_overlay.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_segment_device_and_threads(tmp_path: Path, model: Path, scan: Path) -> None:
-    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model)
-    for count in (2, 1):
-        assert command.run(*arguments, "--device", "cpu", "--threads", count) == 0
-        assert torch.get_num_threads() == count
-    assert (tmp_path / "out" / "scan_dseg.nii.gz").is_file()
 
 
 def synthesize(template_folder: Path, output: Path, recipe: Path, *flags: object) -> list[np.ndarray]:
@@ -178,6 +87,19 @@ def test_synthesize_templates_recipe_and_output(template_folder: Path, tmp_path:
     values = np.unique(voxels(tmp_path / "a" / "sample-0-0_dseg.nii.gz"))
     assert set(values.tolist()) <= set(label_set("tissue").ids.tolist())
     assert synthesize(template_folder, tmp_path / "c", small, "-n", 1)[0].shape == (16, 16, 16)
+
+
+def test_prepare_spacing(template_folder: Path, tmp_path: Path, recipe: Path) -> None:
+    heads = {}
+    for flags, spacing in (((), 1.0), (("--spacing", 2), 2.0)):
+        packed = tmp_path / f"{spacing}.npz"
+        assert command.run("prepare", "--templates", template_folder, "-o", packed, *flags) == 0
+        loaded = load_templates(packed)
+        assert loaded.spacing_mm == spacing and loaded.names == ("one", "two")
+        heads[spacing] = np.count_nonzero(loaded.volume(0)) * spacing**3
+    assert heads[1.0] == np.count_nonzero(phantom.head()) and heads[2.0] == pytest.approx(heads[1.0], rel=0.02)
+    (sample,) = synthesize(packed, tmp_path / "samples", recipe, "-n", 1)
+    assert sample.shape == (32, 32, 32)
 
 
 def test_synthesize_device_and_threads(template_folder: Path, tmp_path: Path, recipe: Path) -> None:
@@ -226,24 +148,12 @@ def test_evaluate_labels(tmp_path: Path) -> None:
 
 
 def test_every_flag_is_tested() -> None:
-    command.check_every_flag_is_tested(
-        "segment",
-        {
-            "scans": test_segment_writes_label_maps_on_the_grid_of_each_scan,
-            "output": test_segment_writes_label_maps_on_the_grid_of_each_scan,
-            "labels": test_segment_labels,
-            "model": test_segment_model,
-            "flip": test_segment_flip,
-            "overlay": test_segment_overlay,
-            "device": test_segment_device_and_threads,
-            "threads": test_segment_device_and_threads,
-        },
-    )
     samples = dict.fromkeys(("templates", "output", "recipe"), test_synthesize_templates_recipe_and_output)
     samples |= dict.fromkeys(("number", "seed", "first"), test_synthesize_number_seed_and_first)
     samples |= dict.fromkeys(("device", "threads"), test_synthesize_device_and_threads)
     command.check_every_flag_is_tested("synthesize", samples)
     prepared = dict.fromkeys(("templates", "output"), test_synthesize_templates_recipe_and_output)
+    prepared |= {"spacing": test_prepare_spacing}
     command.check_every_flag_is_tested("prepare", prepared)
     scored = dict.fromkeys(("prediction", "reference", "output"), test_evaluate)
     scored |= {"merge_sides": test_evaluate_merge_sides, "labels": test_evaluate_labels}

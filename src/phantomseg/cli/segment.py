@@ -64,6 +64,7 @@ def run(
     from phantomseg.inference.summary import write_summary
     from phantomseg.labels import label_set
     from phantomseg.models import find_model
+    from phantomseg.network.openvino import choose_backend, to_openvino
     from phantomseg.report.cohort_report import write_cohort_report
 
     place = begin(device, threads)
@@ -82,6 +83,8 @@ def run(
     )
     loaded = find_model(model)
     loaded.network.to(place)
+    if choose_backend(backend, place) == "openvino":
+        loaded = to_openvino(loaded)
     outcomes: list[Outcome] = []
     try:
         _follow(segment_jobs(jobs, output, loaded, options), len(jobs), outcomes)

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import Any
 
-from phantomseg.errors import PhantomSegError
+from phantomseg.errors import PhantomSegError, one_sentence
 
 REPORTER = "openvino_telemetry"
 
@@ -24,7 +24,7 @@ def openvino() -> Any:
     whom a scan is nobody's business, the reporter is missing.
 
     Raises:
-        PhantomSegError: it is not installed.
+        PhantomSegError: it is not installed, or damaged.
     """
     if "openvino" in sys.modules:
         return sys.modules["openvino"]
@@ -35,6 +35,11 @@ def openvino() -> Any:
     modules[REPORTER] = None  # an import of it fails, which OpenVINO is prepared for
     try:
         return importlib.import_module("openvino")
+    except ImportError as error:
+        reason = one_sentence(error)
+        raise PhantomSegError(
+            f"openvino cannot be imported ({reason}); install it again, or choose backend torch"
+        ) from error
     finally:
         del modules[REPORTER]
         if hidden is not None:

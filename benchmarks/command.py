@@ -1,0 +1,74 @@
+"""Seconds and peak memory of the whole command, from files to files: a usual scan, and a very fine one.
+
+    python benchmarks/command.py [--threads 2] [--only usual,fine] [-- FLAGS OF segment]
+
+Both show the MNI152 average that nilearn carries, with noise around it: 192 × 224 × 192 voxels of 1 mm, and
+512 × 512 × 400 voxels of 0.45 mm (int16, compressed). The command starts anew for each; everything that it writes by
+default, the report too, is in the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from inference import scan
+
+from phantomseg.image.grid import Grid, resample_box
+from phantomseg.image.image import Image
+
+FINE_SHAPE, FINE_MM = (512, 512, 400), 0.45
+
+
+def fine(usual: Image) -> Image:
+    """The same head on a grid of 0.45 mm."""
+    affine = usual.affine @ np.diag([FINE_MM, FINE_MM, FINE_MM, 1.0])
+    middle = usual.affine @ [*((np.array(usual.shape) - 1) / 2), 1]
+    affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((np.array(FINE_SHAPE) - 1) / 2)
+    grid = Grid(FINE_SHAPE, affine)
+    return resample_box(usual, grid, np.zeros(3, dtype=int), np.array(FINE_SHAPE)).image
+
+
+def save(image: Image, path: Path) -> None:
+    """As a scanner's conversion stores it: int16, compressed."""
+    values = (image.voxels * (1000 / image.voxels.max())).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, image.affine), path)
+
+
+def measure(path: Path, output: Path, flags: list[str]) -> tuple[float, float]:
+    """Seconds, and peak memory in GB."""
+    command = [sys.executable, "-m", "phantomseg", "segment", str(path), "-o", str(output), *flags]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, f"the command failed on {path}"
+    return time.perf_counter() - started, usage.ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Print both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", default="2")
+    parser.add_argument("--only", default="usual,fine")
+    parser.add_argument("flags", nargs="*")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        usual = scan()
+        for name in arguments.only.split(","):
+            path = Path(folder) / f"{name}.nii.gz"
+            save(usual if name == "usual" else fine(usual), path)
+            flags = ["--threads", arguments.threads, *arguments.flags]
+            seconds, gigabytes = measure(path, Path(folder) / f"out-{name}", flags)
+            shape = "×".join(map(str, nib.load(path).shape))
+            print(f"{name:8}{shape:>14}  {seconds:6.1f} s  {gigabytes:5.2f} GB peak", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -47,6 +47,8 @@ def begin(device: str, threads: int | None) -> torch.device:
     """Set the threads, and return the device asked for."""
     # torch asks the system for large pages then, which fresh volumes are filled with much quicker (Linux)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # threads that wait for each other sleep: spinning ones stop everything where another program is at work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 
     set_threads(threads)

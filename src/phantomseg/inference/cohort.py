@@ -128,6 +128,7 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
             "volume": job.volume,
             "options": options.record(),
             "weights_sha256": model.weights_sha256,
+            "backend": _backend(model),
             "phantomseg": __version__,
         }
         wanted = request_hash(request)
@@ -228,7 +229,6 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
 
     device = next(work.model.network.parameters()).device
     return {
-        "backend": getattr(work.model.network, "backend", f"torch {device.type}"),
         "machine": hardware(device),
         "grid": {
             "shape": list(scan.shape),
@@ -236,6 +236,12 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
             "orientation": "".join(str(code) for code in nib.aff2axcodes(scan.affine)),
         },
     }
+
+
+def _backend(model: Model) -> str:
+    """What computes; its results are the same bit for bit on one machine."""
+    device = next(model.network.parameters()).device
+    return getattr(model.network, "backend", f"torch {device.type}")
 
 
 def _move(work: Work, written: list[PurePath]) -> list[Path]:

@@ -39,7 +39,7 @@ def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, m
     least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network) for i, j, k in sizes)
     raise MemoryLimitError(
         f"scan needs {least / 1e9:.1f} GB beside what is in use already, even in tiles, and may use "
-        f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels, or crop the scan to the head"
+        f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels or --backend torch, or crop the scan to the head"
     )
 
 

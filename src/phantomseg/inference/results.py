@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantomseg.errors import LabelError, PhantomSegError
+from phantomseg.errors import LabelError, PhantomSegError, PhantomSegError
 from phantomseg.image.files import write_image
 from phantomseg.image.grid import canonical, resample, resampled_grid
 from phantomseg.image.image import Image
@@ -47,6 +47,10 @@ class Outputs:
         if self.space not in SPACES:
             raise PhantomSegError(f"space is {self.space!r}, wanted one of {', '.join(SPACES)}; choose one")
         self.chosen_labels(labels)
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise PhantomSegError(f"space is {self.space!r}, wanted {', '.join(SPACES[:-1])} or {SPACES[-1]}")
 
     def chosen_labels(self, labels: LabelSet) -> list[int]:
         """Channels whose probabilities are wanted.

@@ -1,7 +1,7 @@
 """Both networks as graphs that OpenVINO compiles.
 
-They are written down once more, in OpenVINO's own layers, as a trace of the torch code takes seconds, and layers that
-OpenVINO knows (repeated voxels, folded voxels) reach it as reshapes that it runs slowly. Tests compare both.
+They are written down once more, in OpenVINO's own layers: a trace of the torch code takes a second or more, and layers
+that OpenVINO knows (repeated voxels, folded voxels) reach it as reshapes, which it runs slowly. Tests compare both.
 
 Activations are (1, C, i, j, k) inside, and (1, i, j, k, C) where they enter and leave, which is how they lie in memory.
 """

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -18,10 +16,8 @@ import numpy as np
 import phantom
 import pytest
 import torch
-from filelock import Timeout
 
 from phantomseg.errors import LabelError, PhantomSegError, ScanError
-from phantomseg.inference.claim import HIDDEN, claimed, is_claimed, sweep
 from phantomseg.inference.cohort import Options, Outcome, segment_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
 from phantomseg.inference.results import Outputs
@@ -196,61 +192,6 @@ def test_result_of_another_time_stays_when_its_scan_fails(ward: Path, model: Mod
     assert contents(ward.parent / "out") == before
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
-def test_run_that_dies_at_any_step_is_made_good_by_the_next(ward: Path, model_folder: Path, tmp_path: Path) -> None:
-    for name in "bc":
-        (ward / f"{name}.nii.gz").unlink()
-    script = Path(__file__).with_name("dying.py")
-    command_line = [sys.executable, script, ward, model_folder, tmp_path / "out"]
-    ran = subprocess.run(command_line, capture_output=True, text=True, timeout=300, check=True)
-    steps = [line.split() for line in ran.stdout.splitlines() if re.fullmatch(r"\d+ -?\d+", line)]
-    assert len(steps) > 15 and [code for _, code in steps] == ["0"] * len(steps)
-    *killed, (last, _) = steps
-    undisturbed = contents(tmp_path / "out" / last)
-    assert "volumes.tsv" in undisturbed and not [name for name in undisturbed if name.startswith(".")]
-    for step, _ in killed:
-        assert contents(tmp_path / "out" / step) == undisturbed, step
-
-
-def test_two_processes_share_a_folder(ward: Path, model_folder: Path, tmp_path: Path) -> None:
-    scans(ward, "abcdefgh")
-    arguments = ["segment", ward, "-o", tmp_path / "out", "--model", model_folder, *QUICK]
-    words = [sys.executable, "-m", "phantomseg", *map(str, arguments)]
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert not [line for _, err in said for line in err.splitlines() if not line.startswith("  warning: ")]
-    segmented_ones = [found[1] for out, _ in said for found in re.finditer(r"(\w)\.nii\.gz \(\d", out)]
-    assert sorted(segmented_ones) == list("abcdefgh")
-    assert len((tmp_path / "out" / "volumes.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 8
-    assert not [name for name in files(tmp_path / "out") if name.startswith(".")]
-
-
-def test_interrupted_run_still_writes_the_tables(
-    ward: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
-    from phantomseg.inference import cohort
-
-    seen = []
-
-    def segment_first(*arguments: object) -> object:
-        seen.append(arguments)
-        if len(seen) > 1:
-            raise KeyboardInterrupt
-        return whole(*arguments)
-
-    whole = cohort.segment
-    monkeypatch.setattr(cohort, "segment", segment_first)
-    arguments = ("segment", ward, "-o", tmp_path / "out", "--model", model_folder, *QUICK)
-    assert command.run(*arguments) not in (0, 2)
-    assert "Traceback" not in capfd.readouterr().err
-    assert len((tmp_path / "out" / "volumes.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1
-    assert not [name for name in files(tmp_path / "out") if name.startswith(("b", "."))]
-    monkeypatch.setattr(cohort, "segment", whole)
-    assert command.run(*arguments) == 0
-    assert "1 of 3 finished before" in capfd.readouterr().out
-
-
 def test_label_sets_are_not_mixed(ward: Path, model: Model) -> None:
     segmented(ward, model)
     (ward.parent / "other").mkdir()
@@ -309,32 +250,6 @@ def test_names_may_be_long(tmp_path: Path, model: Model) -> None:
     deep.mkdir(parents=True)
     scans(deep, ["f" * 120])
     assert [outcome.error for outcome in segmented(tmp_path / "ward", model)] == [""]
-
-
-def test_place_of_a_claim_is_empty_and_goes_with_it(tmp_path: Path) -> None:
-    with claimed(tmp_path, "work", wait=False) as stage:
-        assert not stage.exists() and is_claimed(tmp_path, "work") and not is_claimed(tmp_path, "other")
-        stage.mkdir()
-        (stage / "half").touch()
-        with pytest.raises(Timeout), claimed(tmp_path, "work", wait=False):
-            pass
-        assert files(stage) == ["half"]
-        with claimed(tmp_path, "other", wait=False):
-            pass
-    assert not is_claimed(tmp_path, "work") and files(tmp_path) == []
-
-
-def test_sweep_removes_what_nobody_is_at(tmp_path: Path) -> None:
-    for name in ("dead", "dead too", "alive"):
-        (tmp_path / HIDDEN / name).mkdir(parents=True)
-        (tmp_path / HIDDEN / name / "half").touch()
-    (tmp_path / HIDDEN / "dead.lock").touch()
-    with claimed(tmp_path, "alive", wait=False) as stage:
-        stage.mkdir()
-        sweep(tmp_path)
-        assert files(tmp_path / HIDDEN) == ["alive", "alive.lock"]
-    sweep(tmp_path)
-    assert files(tmp_path) == []
 
 
 def test_record_holds_every_option_that_decides_a_result() -> None:

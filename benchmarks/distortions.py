@@ -131,6 +131,7 @@ def values(head: Image, labels: np.ndarray) -> Iterator[Condition]:
     tomography = np.where(voxels > 0.02 * top, BRAIN_HU * (voxels / top).clip(0, 1.2), AIR_HU)
     changed = {
         "times 1e-6": voxels * 1e-6,
+        "times 1e-12": voxels * 1e-12,  # diffusivities in m²/s, say
         "times 1e6": voxels * 1e6,
         "minus 500": voxels - 500,
         "inverted": inverted(head).voxels,

@@ -25,10 +25,10 @@ from scipy import ndimage
 from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.image.image import Image
+from phantomseg.image.separable import smooth_noise
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
-from phantomseg.image.separable import smooth_noise
 
 Pair = tuple[Image, Image]  # scan, reference
 STRUCTURES = MEAN_OF + ALSO

@@ -18,7 +18,7 @@ import phantomseg.inference.summary  # once here, not in every child
 import phantomseg.report.cohort_report
 import phantomseg.report.extras  # noqa: F401
 from phantomseg.cli.main import main
-from phantomseg.inference.find import _finder
+from phantomseg.inference.find import finder
 
 STEPS = ((os, "replace"), (os, "unlink"), (shutil, "rmtree"))
 KILLED = 9
@@ -29,7 +29,7 @@ def segment(scans: str, model: str, out: str, last_step: int | None) -> NoReturn
         counted = [0]
         for module, name in STEPS:
             setattr(module, name, dying(getattr(module, name), counted, last_step))
-    flags = ("--no-report", "--device", "cpu", "--threads", "1")
+    flags = ("--no-report", "--backend", "torch", "--device", "cpu", "--threads", "1")
     try:
         main(["segment", scans, "--model", model, "-o", out, *flags])
     except SystemExit as stop:
@@ -56,7 +56,7 @@ def ended(scans: str, model: str, out: str, last_step: int | None) -> int:
 
 if __name__ == "__main__":
     scans, model, folder = sys.argv[1:]
-    _finder()
+    finder()
     step = 0
     while ended(scans, model, f"{folder}/{step}", step) == KILLED:
         print(step, ended(scans, model, f"{folder}/{step}", None), flush=True)

@@ -74,7 +74,7 @@ def test_text_file_is_not_touched(tmp_path: Path, model: Path, capfd: Capture) -
     good = phantom.save(tmp_path / "a.nii.gz", SCAN)
     (tmp_path / "out").write_bytes(malformed.TEXT)
     error = command.refused(capfd, tmp_path / "out", "segment", good, "--model", model)
-    assert re.search("out.* cannot be read or written .*; check path, rights and disk", error)
+    assert "out is a file, wanted a folder for the results; choose another name" in error
     assert (tmp_path / "out").read_text(encoding="utf-8") == "this is no scan\n"
 
 

@@ -46,9 +46,9 @@ def scans(dataset: Path) -> list[str]:
 
 def test_scans_of_a_dataset(dataset: Path) -> None:
     assert [job.names.segmentation.as_posix() for job in jobs(dataset)] == [
-        "sub-01/anat/sub-01_seg-phantomseg_desc-T1w_dseg.nii.gz",
+        "sub-01/anat/sub-01_seg-phantomseg_dseg.nii.gz",
         "sub-01/anat/sub-01_seg-phantomseg_desc-T2w_dseg.nii.gz",
-        "sub-01/anat/sub-01_acq-fast_run-2_seg-phantomseg_dseg.nii.gz",
+        "sub-01/anat/sub-01_acq-fast_run-2_seg-phantomseg_desc-FLAIR_dseg.nii.gz",
         "sub-02/ses-a/anat/sub-02_ses-a_seg-phantomseg_dseg.nii.gz",
         "sub-02/ses-b/anat/sub-02_ses-b_seg-phantomseg_dseg.nii.gz",
     ]
@@ -76,7 +76,7 @@ def test_dataset_without_description_and_ct(tmp_path: Path) -> None:
     assert not jobs(touched(tmp_path / "plain", "sub-x/scan.nii"))[0].names.bids
     assert not jobs(touched(tmp_path / "other", "sub-x/anat.nii"))[0].names.bids
     (job,) = jobs(tmp_path)
-    assert job.names == Names(PurePath("sub-x/ses-1/anat"), "sub-x_ses-1", suffix="ct")
+    assert job.names == Names(PurePath("sub-x/ses-1/anat"), "sub-x_ses-1", suffix="ct", shared=True)
 
 
 def touched(root: Path, *names: str) -> Path:
@@ -102,7 +102,7 @@ def test_participants_and_sessions(dataset: Path) -> None:
 def test_selection_does_not_change_names(dataset: Path) -> None:
     (dataset / "sub-01" / "anat" / "sub-01_acq-fast_run-2_FLAIR.nii.gz").unlink()
     assert jobs(dataset, participants=("01",)) == jobs(dataset)[:2]
-    assert jobs(dataset, participants=("01",))[0].names.shared
+    assert [job.names.shared for job in jobs(dataset, participants=("01",))] == [False, True]  # T1w, T2w
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_volumes_of_a_dataset(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.uint8), np.eye(4)), tmp_path / "sub-1/anat/sub-1_T1w.nii")
     last = jobs(tmp_path)[2]
     assert (last.scan.name, last.volume) == ("sub-1_T1w.nii", 2)
-    assert last.names.segmentation.name == "sub-1_seg-phantomseg_desc-T1wVolume2_dseg.nii.gz"
+    assert last.names.segmentation.name == "sub-1_seg-phantomseg_desc-volume2_dseg.nii.gz"
     assert last.names.brain.name == "sub-1_desc-brainVolume2_T1w.nii.gz"
     assert last.names.resampled.name == "sub-1_res-1mm_desc-volume2_T1w.nii.gz"
 
@@ -172,6 +172,7 @@ def test_names_of_all_results() -> None:
         "seg-phantomseg_res-1mm_dseg.json",
         "seg-phantomseg_dseg.tsv",
         "desc-volumes_morph.tsv",
+        "desc-volumes_morph.json",
         "desc-phantomseg_report.html",
         "desc-phantomseg_overlay.png",
         "desc-phantomseg_manifest.json",
@@ -247,4 +248,10 @@ def test_ignored_by_validators() -> None:
     patterns = bids.bidsignore().splitlines()
     names = Names(PurePath(), "sub-1", suffix="T1w")
     ignored = [path.name for path in names.results if any(PurePath(path.name).match(p) for p in patterns)]
-    assert [name.split("_")[-1] for name in ignored] == ["morph.tsv", "report.html", "overlay.png", "manifest.json"]
+    assert [name.split("_")[-1] for name in ignored] == [
+        "morph.tsv",
+        "morph.json",
+        "report.html",
+        "overlay.png",
+        "manifest.json",
+    ]

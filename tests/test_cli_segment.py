@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from phantomseg.labels import label_set, merge
+from phantomseg.network.openvino_import import openvino_available
 
-QUICK = ("--device", "cpu", "--threads", 1)  # volumes this small are slower on several threads
+# volumes this small are slower on several threads, and not worth a graph of their own
+QUICK = ("--backend", "torch", "--device", "cpu", "--threads", 1)
 PLAIN = ("--no-report", *QUICK)
 Capture = pytest.CaptureFixture[str]
 LEFT_POSTERIOR = np.array([[-1.0, 0, 0, 9], [0, -1.2, 0.1, 8], [0, 0.1, 1.4, -11], [0, 0, 0, 1]])
@@ -144,9 +146,11 @@ def test_segment_flip(tmp_path: Path, dull: Path) -> None:
     ],
 )
 def test_segment_space(tmp_path: Path, model: Path, scan: Path, space: str, written: list[str]) -> None:
-    assert command.run("segment", scan, "-o", tmp_path / "out", "--model", model, "--space", space, *PLAIN) == 0
+    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model, *PLAIN)
+    assert command.run(*arguments, "--space", space) == 0
     assert [name for name in files(tmp_path / "out") if ".nii" in name] == [f"scan_{ending}" for ending in written]
     assert len(table(tmp_path / "out" / "volumes.tsv")) == 1
+    assert command.run(*arguments, "--space", "2mm") == 2
 
 
 def test_segment_probabilities(tmp_path: Path, model: Path, scan: Path, capfd: Capture) -> None:
@@ -194,14 +198,9 @@ def test_segment_participant_and_session(tmp_path: Path, model: Path) -> None:
         (tmp_path / "data" / place / "anat").mkdir(parents=True)
         name = f"{place.replace('/', '_')}_T1w.nii.gz"
         phantom.save(tmp_path / "data" / place / "anat" / name, command.head_scan())
-    for number, (flags, count) in enumerate(
-        [
-            (("--participant", "1"), 2),
-            (("--participant", "sub-1", "--participant", "2"), 3),
-            (("--session", "b"), 2),
-            (("--participant", "1", "--session", "ses-a"), 1),
-        ]
-    ):
+    both, one = ("--participant", "sub-1", "--participant", "2"), ("--participant", "1", "--session", "ses-a")
+    chosen = ((("--participant", "1"), 2), (both, 3), (("--session", "b"), 2), (one, 1))
+    for number, (flags, count) in enumerate(chosen):
         out = tmp_path / str(number)
         assert command.run("segment", tmp_path / "data", "-o", out, "--model", model, *flags, *PLAIN) == 0
         assert len(table(out / "volumes.tsv")) == len(list(out.rglob("*_dseg.nii.gz"))) == count
@@ -233,6 +232,13 @@ def test_segment_ct(tmp_path: Path, model: Path) -> None:
     assert (volumes(tmp_path / "plain1") == volumes(tmp_path / "window0")).all()
     assert (volumes(tmp_path / "plain1") != volumes(tmp_path / "plain0")).any()
     assert options(tmp_path / "plain1" / "plain_manifest.json")["ct"] is True
+    # and MR whose values look like those of CT is taken for what the user says it is
+    grey = np.where(command.head_scan() > 0, 60 * np.sqrt(command.head_scan()) - 100, -1000).astype(np.float32)
+    for name, image, flags in (("mr", grey + 1000, ()), ("like", grey, ()), ("told", grey, ("--no-ct",))):
+        path = phantom.save(tmp_path / f"{name}.nii.gz", image)
+        assert command.run("segment", path, "-o", tmp_path / name, "--model", model, *flags, *PLAIN) == 0
+    assert (volumes(tmp_path / "told") == volumes(tmp_path / "mr")).all()
+    assert (volumes(tmp_path / "like") != volumes(tmp_path / "mr")).any()
 
 
 def test_segment_reorient(tmp_path: Path, model: Path, capfd: Capture) -> None:
@@ -269,15 +275,19 @@ def test_segment_max_memory(tmp_path: Path, model: Path, scan: Path, capfd: Capt
     assert command.run(*arguments, "-o", tmp_path / "out", "--max-memory", 100) == 0
 
 
-def test_segment_backend(tmp_path: Path, model: Path, scan: Path) -> None:
-    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model, *PLAIN)
-    assert command.run(*arguments, "--backend", "torch") == 0
-    manifest = json.loads((tmp_path / "out" / "scan_manifest.json").read_text(encoding="utf-8"))
-    assert manifest["backend"] == "torch cpu"
+def test_segment_backend(tmp_path: Path, model: Path, scan: Path, capfd: Capture) -> None:
+    arguments = ("segment", scan, "--model", model, *PLAIN)
+    for backend in ("torch", "openvino") if openvino_available() else ("torch",):
+        assert command.run(*arguments, "-o", tmp_path / backend, "--backend", backend) == 0
+        manifest = json.loads((tmp_path / backend / "scan_manifest.json").read_text(encoding="utf-8"))
+        assert manifest["backend"].startswith(f"{backend} ")
+        np.testing.assert_allclose(volumes(tmp_path / backend), volumes(tmp_path / "torch"), rtol=0.1, atol=20)
+    message = command.refused(capfd, tmp_path / "new", *arguments, "--backend", "abacus")
+    assert "no backend 'abacus'; choose auto or one of torch, openvino" in message
 
 
 def test_segment_device_and_threads(tmp_path: Path, model: Path, scan: Path) -> None:
-    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model, "--no-report")
+    arguments = ("segment", scan, "-o", tmp_path / "out", "--model", model, "--no-report", "--backend", "torch")
     for count in (2, 1):
         assert command.run(*arguments, "--device", "cpu", "--threads", count) == 0
         assert torch.get_num_threads() == count

@@ -17,7 +17,7 @@ import phantom
 import pytest
 import torch
 
-from phantomseg.errors import LabelError, PhantomSegError, ScanError
+from phantomseg.errors import LabelError, ScanError
 from phantomseg.inference.cohort import Options, Outcome, segment_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
 from phantomseg.inference.results import Outputs
@@ -208,7 +208,6 @@ def test_label_sets_are_not_mixed(ward: Path, model: Model) -> None:
     [
         (Options(labels="nothing"), LabelError, "no label set 'nothing'"),
         (Options(labels="generation"), LabelError, "no merge from 'head' to 'generation'"),
-        (Options(outputs=Outputs(space="2mm")), PhantomSegError, "space is '2mm', wanted one of scan, 1mm, both"),
         (Options(outputs=Outputs(probabilities=("toe",))), LabelError, "freesurfer has no 'toe'; choose of"),
     ],
 )

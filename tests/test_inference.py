@@ -32,7 +32,7 @@ LEFT, RIGHT = FREESURFER.names.index("left putamen"), FREESURFER.names.index("ri
 class Reader(nn.Module):
     """Bright voxels are putamen: left where the index along the first axis is low, right where it is high."""
 
-    multiple = 4
+    multiple, bytes_a_voxel = 4, 8
 
     def __init__(self) -> None:
         super().__init__()

@@ -70,6 +70,7 @@ def test_results_of_simple_names() -> None:
         "w/x_prob.json",
         "w/x_dseg.tsv",
         "w/x_volumes.tsv",
+        "w/x_volumes.json",
         "w/x_report.html",
         "w/x_overlay.png",
         "w/x_manifest.json",

@@ -19,7 +19,7 @@ import pytest
 from phantomseg.inference import cohort
 
 Capture = pytest.CaptureFixture[str]
-QUICK = ("--no-report", "--device", "cpu", "--threads", 1)
+QUICK = ("--no-report", "--backend", "torch", "--device", "cpu", "--threads", 1)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import torch
 from phantomseg.errors import ModelError
 from phantomseg.labels import label_set
 from phantomseg.network.fast import FastConfig, FastNet, double, fold, unfold
-from phantomseg.network.norms import Norms, kept
 from phantomseg.network.model import Model, build_network, load_model, network_name, save_model
+from phantomseg.network.norms import Norms, kept
 from phantomseg.network.unet import UNet, UNetConfig
 
 SMALL = FastConfig(classes=3, features=(4, 6, 8), convolutions=(1, 1, 2), detail=2)

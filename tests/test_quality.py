@@ -63,7 +63,7 @@ def signs(expected: float = 0.8, volume_mm3: float = 980.0) -> Signs:
 def test_dice_is_predicted_on_the_logit_scale() -> None:
     found = assess(signs(), BRAIN, calibration())
     assert found is not None and found.dice[0] == pytest.approx(0.8)  # the logit of `expected` and nothing else
-    assert np.isnan(found.dice[1])  # nothing was found of it
+    assert np.isnan([found.dice[1], found.low_mm3[1], found.high_mm3[1]]).all()  # nothing was found of it
     assert found.mean == pytest.approx(0.8) and found.threshold == 0.6
 
 
@@ -75,7 +75,8 @@ def test_intervals_widen_with_the_dice_that_is_lost() -> None:
     assert found.high_mm3[0] == pytest.approx(1000 * np.exp(2 * lost) - 20)
     better = assess(signs(expected=0.95), BRAIN, calibration())
     assert better is not None and better.high_mm3[0] - better.low_mm3[0] < found.high_mm3[0] - found.low_mm3[0]
-    assert found.low_mm3[1] == 0  # never below nothing
+    wide = assess(signs(expected=0.05, volume_mm3=25.0), BRAIN, calibration())
+    assert wide is not None and wide.low_mm3[0] == 0  # never below nothing
 
 
 def test_without_calibration_nothing_is_claimed() -> None:

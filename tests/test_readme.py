@@ -38,13 +38,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commands_of_the_readme_run(folder: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("phantomseg")]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         quick = command.replace("--minutes 600", "--steps 1").replace("-n 16", "-n 2")
         with pytest.raises(SystemExit) as ended:
             main(shlex.split(quick)[1:])
         assert ended.value.code in (0, None), command
-    for made in ("out/scan_dseg.nii.gz", "out/volumes.csv", "out/scan_overlay.png", "samples/contact_sheet.png"):
+    for made in (
+        "out/scan_dseg.nii.gz",
+        "out/volumes.tsv",
+        "out/scan_overlay.png",
+        "out/scan_brain.nii.gz",
+        "out/report.html",
+        "samples/contact_sheet.png",
+    ):
         assert (folder / made).is_file()
 
 
@@ -71,7 +78,7 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     assert sum(path.stat().st_size for path in Path(str(folder)).iterdir()) <= 16e6
     assert find_model().labels == label_set("head")
     assert {command.name for command in app.registered_commands} == {
-        "segment", "synthesize", "prepare", "train", "evaluate", "card",
+        "segment", "inspect", "synthesize", "prepare", "train", "evaluate", "card", "doctor",
     }  # fmt: skip
 
 

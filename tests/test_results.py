@@ -138,7 +138,7 @@ def test_probabilities_of_some_labels(tmp_path: Path) -> None:
         assert not found[~bright, volume].any()
     assert as_json(out / "a_prob.json")["LabelMap"] == ["skin", "left putamen", "3rd ventricle"]
     with pytest.raises(LabelError, match="label set brain has no 'skin'; choose of brain, cerebrospinal"):
-        Outputs(probabilities=("skin",)).check(label_set("brain"))
+        Outputs(probabilities=("skin",)).chosen_labels(label_set("brain"))
 
 
 @pytest.mark.parametrize(("shift", "outside"), [(0.0, 0.0), (-1000.0, -900.0)])
@@ -204,9 +204,9 @@ def test_results_of_a_dataset_are_a_dataset(dataset: Path) -> None:
     out = written(dataset, Options(outputs=outputs, extras=(write_report,)))
     write_summary(out, label_set("freesurfer"), dataset)
     names = Names(PurePath("sub-1/anat"), "sub-1", suffix="T1w")
-    expected = {*names.results, names.volumes.with_suffix(".json")} - {names.overlay}
+    expected = {*names.results} - {names.overlay}
     assert {path.relative_to(out) for path in (out / "sub-1").rglob("*.*")} == expected
-    assert (out / "sub-2/ses-x/anat/sub-2_ses-x_seg-phantomseg_dseg.nii.gz").is_file()
+    assert (out / "sub-2/ses-x/anat/sub-2_ses-x_seg-phantomseg_desc-T2w_dseg.nii.gz").is_file()
     description = as_json(out / "dataset_description.json")
     assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "PhantomSeg"
     assert description["DatasetLinks"] == {"raw": dataset.resolve().as_uri()}
@@ -218,6 +218,10 @@ def test_results_of_a_dataset_are_a_dataset(dataset: Path) -> None:
     assert (brain["SkullStripped"], fine["SkullStripped"]) == (True, False)
     assert fine["Resolution"].startswith("Isotropic voxels of 1 mm") and "Resolution" not in brain
     assert list(table(out / "volumes.tsv")) == ["sub-1_T1w", "sub-2_ses-x_T2w"]
+    ignored = (out / ".bidsignore").read_text(encoding="utf-8").splitlines()
+    unknown = [path for path in out.rglob("*.*") if path.suffix in (".html", ".txt", ".ctbl") or "morph" in path.name]
+    assert len(unknown) == 3 + 2 * (1 + 2)  # colours; a report and a table with its dictionary for each scan
+    assert all(any(path.match(pattern) for pattern in ignored if pattern) for path in unknown)
 
 
 def test_table_of_all_scans(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 
 from phantomseg.image.intensity import rescale
+from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Uniform, sample_rng
 from phantomseg.synth import pose as posing
@@ -20,7 +21,6 @@ from phantomseg.synth.channels import channel
 from phantomseg.synth.gamma import GammaSettings, apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, PoseSettings, draw_pose, integrate, look_up
 from phantomseg.synth.resolution import Resolution, ResolutionSettings, acquire, draw_resolution
-from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 from phantomseg.synth.strip import Strip, StripSettings, apply_strip, draw_strip, mirror_channels, target_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import SUBCLASSES, Tissues, TissueSettings, draw_tissues, paint

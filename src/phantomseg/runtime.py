@@ -23,6 +23,13 @@ CGROUPS = (  # limit, use, and the part of it that is cached files, for both ver
 )
 
 
+class MallInfo(ctypes.Structure):
+    """What glibc's mallinfo2 tells."""
+
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device that `name` asks for; "auto" takes CUDA, then MPS, then the CPU.
 
@@ -99,7 +106,7 @@ def available_bytes() -> float:
             found.append(float(Path(CGROUP, limit).read_text()) - float(Path(CGROUP, used).read_text()) + files)
         except (OSError, ValueError):  # no such cgroup, or its limit is "max"
             continue
-    return max(0.0, min(found))
+    return max(0.0, min(found)) + kept_bytes()
 
 
 def _free_bytes() -> float:
@@ -112,11 +119,21 @@ def _free_bytes() -> float:
 
 
 def used_bytes() -> float:
-    """Memory that this process holds now."""
+    """Memory that this process holds and uses now; on systems other than Linux, the most it ever held."""
     status = Path("/proc/self/statm")
     if status.is_file():
-        return float(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return float(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") - kept_bytes()
     return peak_bytes()
+
+
+def kept_bytes() -> float:
+    """Memory that the C library keeps for this process after it was freed (glibc): it is taken again first."""
+    try:
+        mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return 0.0
+    mallinfo.restype = MallInfo
+    return float(mallinfo().fordblks)
 
 
 def peak_bytes() -> float:

@@ -31,7 +31,7 @@ Volume = Annotated[
     int | None, typer.Option(min=0, metavar="K", help="Only volume K of files with several, counted from 0.")
 ]
 ComputedTomography = Annotated[
-    bool, typer.Option("--ct", help="Take scans for CT in Hounsfield units, even without air around.")
+    bool | None, typer.Option("--ct/--no-ct", help="Scans are CT in Hounsfield units, or are not; else values tell.")
 ]
 Reorient = Annotated[
     str | None,

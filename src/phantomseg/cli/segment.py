@@ -44,7 +44,7 @@ def run(
     participant: Participants = None,
     session: Sessions = None,
     volume: Volume = None,
-    ct: ComputedTomography = False,
+    ct: ComputedTomography = None,
     reorient: Reorient = None,
     resume: Resume = True,
     max_memory: MaxMemory = None,

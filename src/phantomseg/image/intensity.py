@@ -8,6 +8,8 @@ import torch
 LOW, HIGH = 0.005, 0.995
 AIR_HU = -900.0  # no other kind of scan goes down to here
 SOFT_TISSUE_HU = (-150.0, 250.0)
+LEAST_AIR, LEAST_SOFT = 0.01, 0.02  # shares of the voxels
+MOST_ALONG = 64  # voxels along an axis that are looked at
 MOST_VALUES = 2**16  # percentiles of a regular subset of voxels are as good, and quick
 
 
@@ -23,7 +25,19 @@ def rescale(image: torch.Tensor) -> torch.Tensor:
     subset = flat[:, :: step | 1].float()
     bounds = torch.quantile(subset, torch.tensor([LOW, HIGH], device=image.device), dim=1)  # (2, B)
     low, high = bounds[:, :, None, None, None, None]
-    return ((image - low) / (high - low).clamp(min=1e-6)).clamp_(0, 1)
+    least = (1e-6 * torch.maximum(low.abs(), high.abs())).clamp(min=1e-30)  # of a constant image
+    return ((image - low) / torch.maximum(high - low, least)).clamp_(0, 1)
+
+
+def is_tomography(voxels: np.ndarray) -> bool:
+    """Whether values are those of a head in Hounsfield units: some air, and soft tissue around that of water.
+
+    >>> is_tomography(np.array([-1024.0, 30.0, 1500.0])), is_tomography(np.array([-1024.0, 3000.0, 1500.0]))
+    (True, False)
+    """
+    some = voxels[tuple(slice(None, None, max(1, n // MOST_ALONG)) for n in voxels.shape)]
+    soft = (some >= SOFT_TISSUE_HU[0]) & (some <= SOFT_TISSUE_HU[1])
+    return bool((some <= AIR_HU).mean() >= LEAST_AIR and soft.mean() >= LEAST_SOFT)
 
 
 def windowed(voxels: np.ndarray, ct: bool | None = None) -> np.ndarray:
@@ -34,5 +48,4 @@ def windowed(voxels: np.ndarray, ct: bool | None = None) -> np.ndarray:
     >>> windowed(np.array([-1024.0, 30.0, 1500.0])).tolist()
     [-150.0, 30.0, 250.0]
     """
-    tomography = voxels.min() <= AIR_HU if ct is None else ct
-    return voxels.clip(*SOFT_TISSUE_HU) if tomography else voxels
+    return voxels.clip(*SOFT_TISSUE_HU) if (is_tomography(voxels) if ct is None else ct) else voxels

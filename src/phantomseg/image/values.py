@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from phantomseg.image.finding import Finding
-from phantomseg.image.intensity import AIR_HU, HIGH, LOW, MOST_VALUES
+from phantomseg.image.intensity import AIR_HU, HIGH, LOW, MOST_VALUES, is_tomography
 
 FEWEST_VALUES = 16
 MOST_CLIPPED = 0.01  # of the voxels above the lowest value
@@ -27,13 +27,16 @@ def check_values(voxels: np.ndarray) -> tuple[Finding, ...]:
     low, high = float(voxels.min()), float(voxels.max())
     grey = _grey(voxels, subset)
     clipped = (_clipped(subset, high),) if grey.level == "ok" else ()  # labels would seem so
-    return (_kind(subset, low, high), grey, *clipped, _slices(voxels))
+    return (_kind(voxels, subset, low, high), grey, *clipped, _slices(voxels))
 
 
-def _kind(subset: np.ndarray, low: float, high: float) -> Finding:
+def _kind(voxels: np.ndarray, subset: np.ndarray, low: float, high: float) -> Finding:
     reach = f"values from {low:.4g} to {high:.4g}"
-    if low <= AIR_HU:
+    if is_tomography(voxels):
         return Finding("ok", f"{reach}: CT in Hounsfield units")
+    if low <= AIR_HU:
+        fix = "say --ct if it is CT; nothing, for MR"
+        return Finding("warning", f"{reach}: low for MR, but not those of CT; taken as MR", fix)
     negative = float((subset < 0).mean())
     if negative > MOST_NEGATIVE:
         what = f"{reach}, {100 * negative:.0f} % negative: normalised MR, or CT without its air"

@@ -72,9 +72,9 @@ def bidsignore() -> str:
     """Content of .bidsignore: results that the specification has no name for."""
     return "\n".join(
         [
-            *("*_morph.tsv", "*_report.html", "*_overlay.png", "*_manifest.json"),
+            *("*_morph.*", "*_report.html", "*_overlay.png", "*_manifest.json"),
             *("*_ct.*", "*_CT.*", "*_flip-*", "*_inv-*", "*_mt-*"),  # raw data only, or not even that
-            *("*.csv", "*.html", "volumes.*", ""),
+            *("*.html", "volumes.*", "colours_*", ""),
         ]
     )
 

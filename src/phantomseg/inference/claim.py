@@ -29,8 +29,8 @@ def claimed(folder: Path, key: str, wait: bool) -> Iterator[Path]:
     """
     stage, lock = folder / HIDDEN / key, _lock(folder, key)
     while not lock.is_locked:
-        stage.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process has removed the empty folder
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has removed the empty folder
+            stage.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
     try:
         shutil.rmtree(stage, ignore_errors=True)
@@ -66,8 +66,9 @@ def move(stage: Path, folder: Path, paths: Iterable[PurePath]) -> list[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left; what others are at stays."""
-    hidden = folder / HIDDEN
-    left = {path.name.removesuffix(".lock") for path in hidden.iterdir()} if hidden.is_dir() else set()
+    left: set[str] = set()
+    with contextlib.suppress(FileNotFoundError):
+        left = {path.name.removesuffix(".lock") for path in (folder / HIDDEN).iterdir()}
     for key in sorted(left):
         with contextlib.suppress(OSError), claimed(folder, key, wait=False):
             pass

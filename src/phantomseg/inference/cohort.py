@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 from filelock import Timeout
 
 from phantomseg import __version__
-from phantomseg.errors import PhantomSegError, ScanError, one_sentence
+from phantomseg.errors import ScanError, one_sentence
 from phantomseg.image.checks import check_scan
 from phantomseg.image.files import read_image
 from phantomseg.image.finding import Finding
@@ -27,8 +29,9 @@ from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference import bids
 from phantomseg.inference.claim import claimed, is_claimed, move, remove_if_empty, sweep
+from phantomseg.inference.find import finder
 from phantomseg.inference.inputs import Job
-from phantomseg.inference.manifest import described, finished, read_manifests, request_hash, scan_sha256
+from phantomseg.inference.manifest import described, finished, read_manifest, read_manifests, request_hash, scan_sha256
 from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.tables import write_json
@@ -47,7 +50,7 @@ class Options:
 
     labels: str = "freesurfer"
     flip: bool = True
-    ct: bool = False  # computed tomography, whatever the values say
+    ct: bool | None = None  # computed tomography or not, whatever the values say
     axcodes: str | None = None  # repair of a header: where the voxel axes run to
     outputs: Outputs = field(default_factory=Outputs)
     most_bytes: float | None = None
@@ -83,10 +86,13 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
     Raises:
         ScanError: the folder holds results of another label set.
         LabelError: the model does not predict such a label set, or it has no such label.
-        PhantomSegError: there is no such space.
     """
     merge(model.labels.name, label_set(options.labels).name)
-    options.outputs.check(label_set(options.labels))
+    options.outputs.chosen_labels(label_set(options.labels))
+    if options.outputs.brain:
+        merge(model.labels.name, BRAIN)
+    if folder.exists() and not folder.is_dir():
+        raise ScanError(f"{folder} is a file, wanted a folder for the results; choose another name")
     _check_folder(jobs, folder, options)
     waiting = []
     existed = folder.is_dir()
@@ -121,14 +127,16 @@ def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
 def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> Outcome | None:
     """Segment one volume unless it is finished; None where another process is at it, and `wait` is not set."""
     started = time.perf_counter()
-    key = hashlib.sha256(job.names.manifest.as_posix().encode()).hexdigest()[:KEY_DIGITS]
+    name = job.names.manifest.as_posix().encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(name).hexdigest()[:KEY_DIGITS]
     try:
         request = {
             "scan_sha256": scan_sha256(job.scan),
             "volume": job.volume,
             "options": options.record(),
             "weights_sha256": model.weights_sha256,
-            "backend": _backend(model),
+            "calibration_sha256": request_hash(model.calibration or {}),
+            "finder_sha256": finder().weights_sha256,
             "phantomseg": __version__,
         }
         wanted = request_hash(request)
@@ -144,7 +152,8 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
             return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
         return None
-    except (PhantomSegError, MemoryError, RuntimeError, OSError) as error:  # torch lacks memory by RuntimeError
+    except Exception as error:  # whatever it is, the other scans are to be done
+        logging.getLogger("phantomseg").debug("%s failed", job.scan, exc_info=True)
         reason = one_sentence(error)
         return Outcome(job, error=reason if str(job.scan) in reason else f"{job.scan}: {reason}")
 
@@ -175,9 +184,8 @@ def _segment(
 ) -> tuple[list[Path], list[Finding]]:
     """Files written, and what the result gives to think about."""
     options, names = work.options, work.job.names
-    shown = scan.with_voxels(windowed(scan.voxels, ct=True)) if options.ct else scan
     also = (BRAIN,) if options.outputs.brain else ()
-    result = segment(shown, work.model, options.labels, options.flip, also, options.most_bytes)
+    result = segment(_as_told(scan, options.ct), work.model, options.labels, options.flip, also, options.most_bytes)
     also_found = _of_result(result)
     source = bids.source_uri(work.job.scan, work.job.scan.parents[len(names.folder.parts)]) if names.bids else ""
     to = Written(work.stage, names, scan, result, source)
@@ -202,10 +210,17 @@ def _segment(
     return _move(work, [*written, names.manifest]), also_found
 
 
+def _as_told(scan: Image, ct: bool | None) -> Image:
+    """The scan so that its values say no else than the user: window of soft tissue, or nothing below 0."""
+    if ct is None:
+        return scan
+    return scan.with_voxels(windowed(scan.voxels, ct=True) if ct else scan.voxels - scan.voxels.min())
+
+
 def _measures(result: Segmentation) -> dict[str, Any]:
     quality = result.quality
     return {
-        "quality": None if quality is None else round(quality.mean, 3),
+        "quality": None if quality is None or np.isnan(quality.mean) else round(quality.mean, 3),
         "quality_threshold": None if quality is None else quality.threshold,
         "intracranial_mm3": result.intracranial_mm3,
         "structures": [dataclasses.asdict(structure) for structure in result.structures],
@@ -229,6 +244,7 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
 
     device = next(work.model.network.parameters()).device
     return {
+        "backend": getattr(work.model.network, "backend", f"torch {device.type}"),
         "machine": hardware(device),
         "grid": {
             "shape": list(scan.shape),
@@ -238,13 +254,11 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
     }
 
 
-def _backend(model: Model) -> str:
-    """What computes; its results are the same bit for bit on one machine."""
-    device = next(model.network.parameters()).device
-    return getattr(model.network, "backend", f"torch {device.type}")
-
-
 def _move(work: Work, written: list[PurePath]) -> list[Path]:
     """Results into place, the manifest last: until it is there, the scan counts as not done."""
-    (work.folder / work.job.names.manifest).unlink(missing_ok=True)
+    manifest = work.folder / work.job.names.manifest
+    before = read_manifest(manifest) or {"outputs": []}
+    manifest.unlink(missing_ok=True)
+    for path in {entry["path"] for entry in before["outputs"]} - {path.as_posix() for path in written}:
+        (work.folder / path).unlink(missing_ok=True)  # another label set's probabilities, for instance
     return move(work.stage, work.folder, written)

@@ -47,19 +47,20 @@ class Found:
 
 def find(scan: Image) -> Found:
     """Look for the brain in a canonical scan."""
-    finder = _finder()
-    coarse = resample(scan, finder.spacing_mm).image
+    model = finder()
+    coarse = resample(scan, model.spacing_mm).image
     voxels = coarse.voxels - coarse.voxels.min()
     shape = np.array(coarse.shape)
-    multiple: int = finder.network.multiple  # type: ignore[assignment]
+    multiple: int = model.network.multiple  # type: ignore[assignment]
     padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple).image
     image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
     i, j, k = coarse.shape
     content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
-    (probabilities,) = predict(finder, image, ["intracranial"], flip=False).sets
-    brain = cc3d.largest_k((probabilities[1, :i, :j, :k] > PROBABLE).numpy(), k=1, connectivity=6) > 0
-    enough = brain.sum() * coarse.voxel_volume_mm3 > LEAST_MM3
-    return Found(content, _box(brain, coarse.affine) if enough else None)
+    (probabilities,) = predict(model, image, ["intracranial"], flip=False).sets
+    probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
+    least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))
+    brain = cc3d.dust(probable, threshold=least, connectivity=6) > 0  # in several pieces where slices are missing
+    return Found(content, _box(brain, coarse.affine) if brain.any() else None)
 
 
 def _box(mask: np.ndarray, affine: np.ndarray) -> Box:
@@ -69,5 +70,6 @@ def _box(mask: np.ndarray, affine: np.ndarray) -> Box:
 
 
 @cache
-def _finder() -> Model:
+def finder() -> Model:
+    """The small network that finds the inside of the skull on coarse voxels."""
     return find_model(FINDER)

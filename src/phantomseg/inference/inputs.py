@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from phantomseg.errors import PhantomSegError, ScanError, one_sentence
 from phantomseg.image.dicom import is_dicom_folder
-from phantomseg.image.files import volume_count
+from phantomseg.image.files import stem, volume_count
 from phantomseg.image.stream import SUFFIXES
 from phantomseg.inference import lists
 from phantomseg.inference.names import Found, Names, plain_names
@@ -73,15 +73,15 @@ def _find(source: Path, output: Path) -> list[Found]:
 def _find_in_folder(source: Path, output: Path) -> list[Found]:
     if any(is_derivative(folder) for folder in (source, *source.resolve().parents)):
         raise ScanError(f"{source} holds results of a BIDS dataset, wanted scans; give its files one by one, or a list")
-    visited = {os.path.realpath(output)} - {os.path.realpath(source)}
-    scans = list(_walk(source, visited))
+    here = os.path.realpath(output) == os.path.realpath(source)
+    scans = list(_walk(source, set() if here else {os.path.realpath(output)}, here))
     if not scans:
         raise ScanError(f"{source} holds no scans ({', '.join(SUFFIXES)} or a DICOM series); check the folder")
     places = [PurePath() if scan == source else scan.parent.relative_to(source) for scan in scans]
     return [Found(scan, plain_names(scan, place)) for scan, place in zip(scans, places, strict=True)]
 
 
-def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
+def _walk(folder: Path, visited: set[str], is_output: bool) -> Iterator[Path]:
     """Scans in a folder, then those in its subfolders; links that lead in a circle are followed once."""
     real = os.path.realpath(folder)
     if real in visited:
@@ -90,7 +90,7 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     folders = {path: path.is_dir() for path in entries}
     files = [path for path in entries if not folders[path]]
-    written = _written(files)
+    written = _written(files, is_output)
     images = [path for path in files if path.name.lower().endswith(SUFFIXES) and path.name.casefold() not in written]
     if images:
         yield from images
@@ -98,13 +98,17 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
         yield folder
     for path in entries:
         if folders[path] and path.name != "derivatives" and not is_derivative(path):
-            yield from _walk(path, visited)
+            yield from _walk(path, visited, is_output)
 
 
-def _written(files: list[Path]) -> set[str]:
-    """Names of results beside a manifest, which tells the prefix of all that was written with it."""
+def _written(files: list[Path], is_output: bool) -> set[str]:
+    """Names of results beside a manifest, which tells the prefix of all that was written with it.
+
+    Where results go to this very folder, a killed run may have left some without a manifest: those of its scans.
+    """
     ending = "_manifest.json"
     prefixes = [path.name.removesuffix(ending) for path in files if path.name.endswith(ending)]
+    prefixes += [stem(path) for path in files if is_output and path.name.lower().endswith(SUFFIXES)]
     return {result.name.casefold() for prefix in prefixes for result in Names(PurePath(), prefix).results}
 
 

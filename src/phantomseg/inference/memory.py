@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import torch
 from torch import nn
 
 from phantomseg.errors import MemoryLimitError
 from phantomseg.inference.tiles import OVERLAP_VOXELS, Tiles
+from phantomseg.runtime import number_format
 
 # measured: peak over what the probabilities take, with a part for what allocators keep
 IMAGE_BYTES = 24  # a voxel of the network's grid, for the image, its mirror image and what made them
 PROBABILITY_BYTES = 2
 FIXED_BYTES = 150e6
+FLOAT32_BYTES = 300e6  # more, where the processor has no bfloat16: what is decoded at once, and weights
 SHORTEST_TILE = 2 * OVERLAP_VOXELS
 
 
@@ -39,17 +42,20 @@ def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, m
     least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network) for i, j, k in sizes)
     raise MemoryLimitError(
         f"scan needs {least / 1e9:.1f} GB beside what is in use already, even in tiles, and may use "
-        f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels or --backend torch, or crop the scan to the head"
+        f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels or --backend torch, or crop the "
+        "scan to the head"
     )
 
 
 def needed_bytes(tiles: Tiles, channels: int, network: nn.Module) -> float:
     """Bytes that predicting takes at its peak; tiles want norms of the whole first, if the network has any."""
     everywhere, at_once = float(np.prod(tiles.shape)), float(np.prod(tiles.size))
-    encoding: int = network.bytes_a_voxel  # type: ignore[assignment]
+    wide = number_format(torch.device("cpu")) != torch.bfloat16
+    encoding = float(network.bytes_a_voxel) * (2 if wide else 1)  # type: ignore[arg-type]
     probabilities = PROBABILITY_BYTES * channels * (everywhere + (at_once if len(tiles) > 1 else 0))
     first = encoding * everywhere if has_norms(network) else 0
-    return FIXED_BYTES + IMAGE_BYTES * everywhere + max(first, encoding * at_once + probabilities)
+    fixed = FIXED_BYTES + (FLOAT32_BYTES if wide else 0)
+    return fixed + IMAGE_BYTES * everywhere + max(first, encoding * at_once + probabilities)
 
 
 def has_norms(network: nn.Module) -> bool:

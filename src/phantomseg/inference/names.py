@@ -31,7 +31,7 @@ class Names:
     prefix: str  # what every name begins with; of a BIDS scan, its entities
     volume: str = ""  # number of the volume in a file of several, zero-padded
     suffix: str = ""  # of a BIDS scan: "T1w"; empty for simple names
-    shared: bool = False  # whether a scan of another suffix has the same entities
+    shared: bool = False  # whether results tell the suffix, as scans of another one may have the same entities
 
     @property
     def bids(self) -> bool:
@@ -117,7 +117,7 @@ class Names:
         images = [self.segmentation, self.probabilities, self.mask, self.brain, self.resampled]
         images.append(self.resampled_segmentation)
         sidecars = images if self.bids else [self.probabilities]
-        others = (self.table, self.volumes, self.report, self.overlay, self.manifest)
+        others = (self.table, self.volumes, self.volumes.with_suffix(".json"), self.report, self.overlay, self.manifest)
         return (*images, *(sidecar(image) for image in sidecars), *others)
 
     def _path(self, ending: str, **entities: str) -> PurePath:

@@ -81,7 +81,7 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
 
 def _region(found: Found, grid: Grid, brain_alone: bool) -> tuple[np.ndarray, np.ndarray]:
     """Corners, in voxels of `grid`, of what has content and is not too far from the brain."""
-    low, high = found.content.voxels(grid.affine, MARGIN_VOXELS)
+    low, high = found.content.voxels(grid.affine, MARGIN_VOXELS * float(spacing_mm(grid.affine)[0]))
     if found.brain is not None:
         near_low, near_high = found.brain.voxels(grid.affine, BRAIN_MARGIN_MM if brain_alone else HEAD_MARGIN_MM)
         near_low[2] -= 0 if brain_alone else round(NECK_MM / float(spacing_mm(grid.affine)[2]))

@@ -16,7 +16,7 @@ import torch
 from phantomseg.labels import LabelSet
 
 FEATURES = ("expected", "certainty", "agreement", "implausible", "dropped", "cut", "expected_mean", "agreement_mean")
-SMALLEST_MM3 = 20.0  # added to volumes before logarithms
+SMALLEST_MM3 = 20.0  # added to volumes before logarithms; what is smaller counts as not there
 LEAST_LOSS = 0.02  # of Dice, so that no interval is a point
 CLIP = 1e-3
 STEP = 2**22  # probabilities converted at once
@@ -86,8 +86,9 @@ def assess(signs: Signs, labels: LabelSet, calibration: dict[str, Any]) -> Quali
     low, high = (np.exp(np.array(fitted[key]) * lost) for key in ("log_ratio_low", "log_ratio_high"))
     volume = signs.volume_mm3 + SMALLEST_MM3
     ends = [np.maximum(volume * factor - SMALLEST_MM3, 0) for factor in (low, high)]
-    there = signs.volume_mm3 > 0
-    return Quality(np.where(there, dice, np.nan), ends[0], ends[1], float(fitted["threshold"]))
+    there = signs.volume_mm3 >= SMALLEST_MM3
+    dice, low, high = (np.where(there, values, np.nan) for values in (dice, *ends))
+    return Quality(dice, low, high, float(fitted["threshold"]))
 
 
 def design(signs: Signs, log_share_mean: np.ndarray, log_share_std: np.ndarray) -> np.ndarray:

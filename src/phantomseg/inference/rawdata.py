@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 from phantomseg.errors import ScanError
@@ -13,6 +11,7 @@ from phantomseg.inference.bids import ANATOMICAL, parse_bids
 from phantomseg.inference.names import Found, Names, join_entities
 
 DESCRIPTION = "dataset_description.json"
+PLAIN = "T1w"  # scans whose results do not tell the suffix
 
 
 def is_dataset(folder: Path) -> bool:
@@ -31,7 +30,8 @@ def is_derivative(folder: Path) -> bool:
 def find_raw(dataset: Path, output: Path) -> list[Found]:
     """Every anatomical NIfTI file of a dataset, sorted; phase images and face masks are no scans of a head.
 
-    The results go to sub-LABEL/[ses-LABEL/]anat; scans that differ in their suffix alone are told apart there.
+    The results go to sub-LABEL/[ses-LABEL/]anat; those of all but T1w scans tell the suffix, whatever else
+    is there.
 
     Raises:
         ScanError: no such file, or results would be mixed with the dataset.
@@ -49,7 +49,7 @@ def find_raw(dataset: Path, output: Path) -> list[Found]:
             f"{dataset} holds no anatomical scans with BIDS names, wanted files like sub-01/anat/sub-01_T1w.nii.gz; "
             "rename them, or give the files themselves"
         )
-    return _told_apart(found)
+    return found
 
 
 def _dataset_type(folder: Path) -> str | None:
@@ -84,13 +84,5 @@ def _read_name(path: Path, dataset: Path) -> Found | None:
         return None
     places = path.relative_to(dataset).parts[:-2]  # the folders tell whose scan it is
     participant, session = places[0].removeprefix("sub-"), places[1].removeprefix("ses-") if places[1:] else ""
-    names = Names(PurePath(*places, "anat"), join_entities(entities), suffix=suffix)
+    names = Names(PurePath(*places, "anat"), join_entities(entities), suffix=suffix, shared=suffix != PLAIN)
     return Found(path, names, participant=participant, session=session)
-
-
-def _told_apart(found: list[Found]) -> list[Found]:
-    suffixes = defaultdict(set)
-    for scan in found:
-        suffixes[scan.names.folder, scan.names.prefix].add(scan.names.suffix)
-    shared = [len(suffixes[scan.names.folder, scan.names.prefix]) > 1 for scan in found]
-    return [replace(scan, names=replace(scan.names, shared=s)) for scan, s in zip(found, shared, strict=True)]

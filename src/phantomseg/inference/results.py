@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantomseg.errors import LabelError, PhantomSegError, PhantomSegError
+from phantomseg.errors import LabelError, PhantomSegError
 from phantomseg.image.files import write_image
 from phantomseg.image.grid import canonical, resample, resampled_grid
 from phantomseg.image.image import Image
@@ -37,20 +37,11 @@ class Outputs:
     probabilities: tuple[str, ...] = ()  # names of labels, or "all"
     brain: bool = False  # the scan without what is outside the brain, and the mask
 
-    def check(self, labels: LabelSet) -> None:
-        """Refuse what cannot be written.
-
-        Raises:
-            PhantomSegError: there is no such space.
-            LabelError: the set has no such label.
-        """
-        if self.space not in SPACES:
-            raise PhantomSegError(f"space is {self.space!r}, wanted one of {', '.join(SPACES)}; choose one")
-        self.chosen_labels(labels)
-
     def __post_init__(self) -> None:
         if self.space not in SPACES:
-            raise PhantomSegError(f"space is {self.space!r}, wanted {', '.join(SPACES[:-1])} or {SPACES[-1]}")
+            raise PhantomSegError(
+                f"space is {self.space!r}, wanted {', '.join(SPACES[:-1])} or {SPACES[-1]}; choose one"
+            )
 
     def chosen_labels(self, labels: LabelSet) -> list[int]:
         """Channels whose probabilities are wanted.
@@ -113,10 +104,10 @@ def _volumes(to: Written) -> list[PurePath]:
 def _resampled(to: Written) -> list[PurePath]:
     """Scan and label map with voxels of 1 mm, axes towards right, anterior, superior."""
     names, labels = to.names, to.result.labels
-    grid = resampled_grid(to.prepared.canonical, FINE_MM)
+    grid = resampled_grid(to.prepared.canonical, FINE_MM, tolerance_mm=1e-6)
     values = label_values(to.result.probabilities[labels.name], to.prepared.grid, grid, labels)
     write_image(
-        to.folder / names.resampled, Image(resample(canonical(to.scan).image, FINE_MM).image.voxels, grid.affine)
+        to.folder / names.resampled, Image(resample(canonical(to.scan).image, FINE_MM, 1e-6).image.voxels, grid.affine)
     )
     write_image(to.folder / names.resampled_segmentation, Image(values, grid.affine))
     return [

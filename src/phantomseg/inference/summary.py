@@ -13,8 +13,6 @@ from phantomseg.inference.tables import WIDE, write_json, write_table, write_tex
 from phantomseg.labels import LabelSet
 from phantomseg.labels.colours import freesurfer_table, itksnap_table, slicer_table
 
-TOTAL = "total intracranial volume"
-
 
 def write_summary(folder: Path, labels: LabelSet, dataset: Path | None = None) -> None:
     """Write volumes.tsv, with a row for each manifest in the folder, and how to show the labels.

@@ -74,7 +74,7 @@ class Unit(nn.Module):
 class FastNet(nn.Module):
     """See the module's text. Every axis of the image must be a multiple of `multiple`."""
 
-    bytes_a_voxel = 45  # of the image, that encoding it takes in use
+    bytes_a_voxel = 45  # of the image, that encoding it takes in use, in bfloat16
 
     def __init__(self, config: FastConfig):
         super().__init__()

@@ -81,7 +81,7 @@ def to_openvino(model: Model, threads: int | None = None) -> Model:
 class OpenVinoNet(nn.Module):
     """What both networks share: graphs compiled for one shape each, the last few of them kept."""
 
-    bfloat16_bytes: int  # a voxel of the image, that encoding it was measured to take
+    bytes_a_voxel: int  # of the image, that encoding it takes in use, in bfloat16
 
     def __init__(self, network: Any, threads: int | None):
         super().__init__()
@@ -94,11 +94,6 @@ class OpenVinoNet(nn.Module):
         """What every axis of the image must be a multiple of."""
         multiple: int = self.network.multiple
         return multiple
-
-    @property
-    def bytes_a_voxel(self) -> int:
-        """Of the image, that encoding it takes in use."""
-        return self.bfloat16_bytes * (1 if runtime.number_format(CPU) == torch.bfloat16 else 2)
 
     @property
     def backend(self) -> str:
@@ -128,7 +123,7 @@ class OpenVinoNet(nn.Module):
 class OpenVinoFastNet(OpenVinoNet):
     """`FastNet` as inference asks it."""
 
-    bfloat16_bytes = 80
+    bytes_a_voxel = 80
 
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         """The trunk's features (1, features, I/2, J/2, K/2) of the image (1, 1, I, J, K); see `FastNet.encode`."""
@@ -173,7 +168,7 @@ class OpenVinoFastNet(OpenVinoNet):
 class OpenVinoUNet(OpenVinoNet):
     """`UNet` as inference asks it."""
 
-    bfloat16_bytes = 600
+    bytes_a_voxel = 600
 
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
         """Logits (1, C, I, J, K) of the whole image (1, 1, I, J, K), whatever `norms` says."""

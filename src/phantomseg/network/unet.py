@@ -37,7 +37,7 @@ class Pair(nn.Module):
 class UNet(nn.Module):
     """Skips leave before the batch norm; upsampling repeats voxels; no transposed convolution."""
 
-    bytes_a_voxel = 500  # of the image, that encoding it takes in use
+    bytes_a_voxel = 500  # of the image, that encoding it takes in use, in bfloat16
 
     def __init__(self, config: UNetConfig):
         super().__init__()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path, PurePath
 from typing import Any
 
+from phantomseg.errors import PhantomSegError
 from phantomseg.inference.claim import claimed, move
 from phantomseg.inference.manifest import read_manifests
 from phantomseg.inference.tables import write_text
@@ -27,11 +29,12 @@ def write_cohort_report(folder: Path, failed: dict[str, str]) -> Path:
         pages = {manifest["name"]: page for manifest in manifests if (page := _page(folder, manifest))}
         rows, changed = cohort_rows(manifests), [PurePath(NAME)]
         for page in pages.values():
-            before = (folder / page).read_text(encoding="utf-8")
-            after = with_cohort(before, rows)
-            if after != before:
-                write_text(stage / page, after)
-                changed.append(PurePath(page))
+            with contextlib.suppress(PhantomSegError, OSError, ValueError):  # a page that was damaged stays as it is
+                before = (folder / page).read_text(encoding="utf-8")
+                after = with_cohort(before, rows)
+                if after != before:
+                    write_text(stage / page, after)
+                    changed.append(PurePath(page))
         entries = [*manifests, *({"name": name, "error": error} for name, error in failed.items())]
         write_text(stage / NAME, cohort_page(entries, pages))
         move(stage, folder, changed)

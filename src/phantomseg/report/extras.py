@@ -19,5 +19,5 @@ def write_report(to: Written, manifest: dict[str, Any]) -> PurePath:
 
 def write_overlay(to: Written, manifest: dict[str, Any]) -> PurePath:
     """Picture of the labels on the scan."""
-    draw_overlay(to.folder / to.names.overlay, to.scan, to.result)
+    draw_overlay(to.folder / to.names.overlay, to.scan, to.result, manifest["options"]["ct"])
     return to.names.overlay

@@ -54,36 +54,31 @@ def contact_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=80))
 
 
-def overlay(path: Path, image: np.ndarray, channels: np.ndarray, labels: LabelSet, spacing_mm: np.ndarray) -> None:
-    """Three planes, three slices each, of a canonical scan: grey above, with labels below.
+def draw_overlay(path: Path, scan: Image, result: Segmentation, ct: bool | None = None) -> None:
+    """Three planes, three slices each, axes towards right, anterior, superior: grey above, with labels below.
 
     Args:
         path: PNG file to write.
-        image: (I, J, K), any intensities.
-        channels: channels of `labels`, (I, J, K).
-        labels: set of the labels.
-        spacing_mm: of the voxels, shape (3,).
+        scan: any grid and intensities.
+        result: labels on the same grid.
+        ct: whether it is computed tomography; by default, values tell.
     """
+    image, found = canonical(scan).image, canonical(result.image).image
+    voxels, labels = windowed(image.voxels, ct), result.labels
     colors = palette(labels)
-    low, high = np.percentile(image, [0.5, 99.5])
-    grey = (image - low) / max(high - low, 1e-6)
-    box_low, box_high = content_box(channels > 0)
+    low, high = np.percentile(voxels[::2, ::2, ::2], [0.5, 99.5])
+    box_low, box_high = content_box(found.voxels > 0)
     figure = Figure(figsize=(15, 4.2), layout="constrained", facecolor="black")
     axes = figure.subplots(2, 9)
     for plane in range(3):
         others = [axis for axis in range(3) if axis != plane]
-        aspect = spacing_mm[others[1]] / spacing_mm[others[0]]
+        aspect = image.spacing_mm[others[1]] / image.spacing_mm[others[0]]
         for number, share in enumerate((0.35, 0.5, 0.65)):
             at = int(box_low[plane] + share * (box_high[plane] - 1 - box_low[plane]))
-            picture = slice_of(grey, plane, at)
-            for row, shown in enumerate((picture, tint(picture, slice_of(channels, plane, at), colors))):
+            picture = (slice_of(voxels, plane, at) - low) / max(high - low, 1e-30)
+            channels = labels.index_of_ids(slice_of(found.voxels, plane, at))
+            for row, shown in enumerate((picture, tint(picture, channels, colors))):
                 axis = axes[row, 3 * plane + number]
                 axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=aspect)
                 axis.axis("off")
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=100))
-
-
-def draw_overlay(path: Path, scan: Image, result: Segmentation) -> None:
-    """Write a picture of a scan and its labels, axes towards right, anterior, superior."""
-    grey, found = canonical(scan).image, canonical(result.image).image
-    overlay(path, windowed(grey.voxels), result.labels.index_of_ids(found.voxels), result.labels, grey.spacing_mm)

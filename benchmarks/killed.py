@@ -233,9 +233,8 @@ def main() -> None:
         prepare(folder, arguments.scans)
         seconds = undisturbed(course)
         print(f"{arguments.scans} scans undisturbed: {seconds:.2f} s a scan", flush=True)
-        longest = (
-            1.6 * seconds * arguments.scans / (arguments.kills + 1)
-        )  # so that most of the work is done by the kills
+        starts = (arguments.kills + 1) * arguments.processes
+        longest = 1.6 * seconds * arguments.scans / starts  # most of the work is done when the last one is killed
         disturbed(course, arguments.kills, arguments.processes, longest, random.Random(arguments.seed))
         check_equal(course)
         course.faults.extend(f"{scan} was done {count} times" for scan, count in course.done.items() if count > 1)

@@ -225,7 +225,9 @@ def test_restore_interpolates_probabilities_not_labels() -> None:
     given = scan(0.5, 8)
     prepared = prepare(given, MODEL)
     probabilities = torch.zeros(33, *prepared.image.shape[2:], dtype=torch.float16)
-    ramp = torch.linspace(0, 1, prepared.image.shape[2]).half()
+    count = prepared.inside[0].stop - prepared.inside[0].start
+    ramp = torch.zeros(prepared.image.shape[2]).half()
+    ramp[prepared.inside[0]] = torch.linspace(0, 1, count).half()
     probabilities[LEFT] = ramp[:, None, None]
     probabilities[0] = 1 - probabilities[LEFT]
     found = restore(probabilities, prepared, FREESURFER).voxels
@@ -281,7 +283,8 @@ def test_hounsfield_units_are_seen_in_the_window_of_soft_tissue() -> None:
     plain = scan()
     tomography = plain.with_voxels(np.where(plain.voxels > 0.5, 1500.0, 50.0).astype(np.float32))
     tomography.voxels[:2] = -1024.0
-    image = prepare(tomography, MODEL).image[0, 0]
+    prepared = prepare(tomography, MODEL)
+    image = prepared.image[0, 0][prepared.inside]
     assert image[12, 2, 2].item() == pytest.approx((50 + 150) / 400, abs=1e-4)  # halfway between -150 and 250
     same = prepare(plain.with_voxels(plain.voxels - 800.0), MODEL).image
     assert torch.allclose(same, prepare(plain, MODEL).image, atol=1e-3)

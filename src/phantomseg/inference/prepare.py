@@ -18,6 +18,8 @@ CONTENT = 0.01  # of the intensity range; darker borders are cut off
 MARGIN_VOXELS = 4
 BRAIN_MARGIN_MM = 24.0  # around the brain, for what the network looks at beside it
 HEAD_MARGIN_MM = 60.0  # around the brain, for the rest of the head
+CUT_VOXELS = 11  # of repeated planes where the field of view cuts the brain
+NEAR_FACE_MM = 6.0
 NECK_MM = 50.0  # more than that below it
 MOST_VOXELS = 2**25  # 322³: more than any head, and 3 GB of probabilities
 
@@ -55,20 +57,28 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     grid = resampled_grid(image, model.spacing_mm)
     found = find(image)
     dark = float(image.voxels.min())
-    near = resample_box(image, grid, *_region(found, grid, brain_alone)).image
+    corners = _region(found, grid, brain_alone)
+    near = resample_box(image, grid, *corners).image
     low, high = _content(near.voxels - dark)
+    cut = _cut_faces(found, grid) & (np.array([low, near.shape - high]) == 0) & _at_ends(corners, grid)
     multiple: int = model.network.multiple  # type: ignore[assignment]
     # at least two voxels at the network's coarsest level: one has no spread to normalise by
-    high = low + np.maximum(-(-(high - low) // multiple), 2) * multiple
-    if np.prod(high - low) > MOST_VOXELS:
+    before, after = CUT_VOXELS * cut
+    shape = np.maximum(-(-(high - low + before + after) // multiple), 2) * multiple
+    if np.prod(shape) > MOST_VOXELS:
         raise ScanError(
-            f"scan fills {tuple((high - low).tolist())} voxels of {model.spacing_mm:g} mm, wanted at most "
+            f"scan fills {tuple(shape.tolist())} voxels of {model.spacing_mm:g} mm, wanted at most "
             f"{MOST_VOXELS // 10**6} million in all; crop it to the head"
         )
-    # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it
-    placed = crop(near, low, high, outside=dark).image
-    tensor = torch.from_numpy(_rescaled(placed.voxels - dark))[None, None]
-    i, j, k = (slice(0, int(n)) for n in np.minimum(near.shape - low, high - low))
+    # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it, nor of
+    # planes that are repeated
+    size = high - low
+    usual = crop(near, low, low + np.maximum(-(-size // multiple), 2) * multiple, outside=dark).image
+    seen = crop(usual.with_voxels(_rescaled(usual.voxels - dark)), np.zeros(3), size).image
+    whole = _repeated(seen, before, np.where(cut[1], shape - before - size, 0))
+    placed = crop(whole, np.zeros(3), shape).image
+    tensor = torch.from_numpy(placed.voxels)[None, None]
+    i, j, k = (slice(int(a), int(a + n)) for a, n in zip(before, high - low, strict=True))
     return Prepared(
         image=tensor,
         inside=(i, j, k),
@@ -87,6 +97,27 @@ def _region(found: Found, grid: Grid, brain_alone: bool) -> tuple[np.ndarray, np
         near_low[2] -= 0 if brain_alone else round(NECK_MM / float(spacing_mm(grid.affine)[2]))
         low, high = np.maximum(low, near_low), np.minimum(high, near_high)
     return np.maximum(low, 0), np.minimum(high, grid.shape)
+
+
+def _at_ends(corners: tuple[np.ndarray, np.ndarray], grid: Grid) -> np.ndarray:
+    """Whether the region begins, and ends, where the grid does, boolean, shape (2, 3)."""
+    return np.array([corners[0] <= 0, corners[1] >= np.array(grid.shape)])
+
+
+def _cut_faces(found: Found, grid: Grid) -> np.ndarray:
+    """Through which faces of the field of view, low and high, the brain seems to go on, boolean, shape (2, 3)."""
+    if found.brain is None:
+        return np.ones((2, 3), dtype=bool)
+    low, high = found.brain.voxels(grid.affine, NEAR_FACE_MM)
+    return np.array([low <= 0, high >= np.array(grid.shape)])
+
+
+def _repeated(image: Image, before: np.ndarray, after: np.ndarray) -> Image:
+    """Image with its outermost planes repeated: to the network, a cut head goes on rather than ends."""
+    voxels = np.pad(image.voxels, list(zip(before.tolist(), after.tolist(), strict=True)), mode="edge")
+    shift = np.eye(4)
+    shift[:3, 3] = -before
+    return Image(voxels, image.affine @ shift)
 
 
 def _content(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

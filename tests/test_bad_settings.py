@@ -45,7 +45,7 @@ def test_templates_that_cannot_be_used(tmp_path: Path, capfd: Capture, words: tu
     assert "a.nii.gz holds no brain label; wanted a label map" in error(outside)
     (outside / "b.nii.gz").write_bytes(b"junk")
     (outside / "a.nii.gz").unlink()
-    assert "b.nii.gz cannot be read as an image" in error(outside)
+    assert "b.nii.gz is no NIfTI or MGH file by its first bytes" in error(outside)
 
 
 RECIPES = {
@@ -91,7 +91,10 @@ def test_recipes_that_cannot_be_used(tmp_path: Path, templates: Path, capfd: Cap
     [
         ((), "budget is given twice or not at all; give either --steps or --minutes"),
         (("--steps", 1, "--minutes", 1), "budget is given twice or not at all; give either --steps or --minutes"),
-        (("--steps", 1, "--recipe", "nothing"), "no recipe 'nothing'; give a .toml file or one of head, synthseg"),
+        (
+            ("--steps", 1, "--recipe", "nothing"),
+            "no recipe 'nothing'; give a .toml file or one of find, head, synthseg",
+        ),
         (("--steps", 1, "--network", "nothing"), "no network 'nothing'; choose one of fast, unet"),
         (("--steps", 1, "--optimiser", "sgd"), "optimiser is 'sgd', wanted muon or adam"),
         (("--steps", 1, "--start", "nothing"), "no model 'nothing'"),

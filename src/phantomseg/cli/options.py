@@ -16,7 +16,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by defaul
 Templates = Annotated[
     Path, typer.Option(help="Folder of label maps with the values of the set 'generation', or a prepared .npz.")
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe (head, synthseg) or a TOML file.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe (head, synthseg, find) or a TOML file.")]
 Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, tissue, brain or intracranial.")]
 Sources = Annotated[
     list[Path],

@@ -48,7 +48,7 @@ def run(
     reorient: Reorient = None,
     resume: Resume = True,
     max_memory: MaxMemory = None,
-    backend: Annotated[str, typer.Option(help="torch, openvino, or auto: the quicker one here.")] = "auto",
+    backend: Annotated[str, typer.Option(help="torch, openvino, or auto, which is torch.")] = "auto",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:

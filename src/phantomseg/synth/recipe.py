@@ -49,7 +49,7 @@ def recipe_names() -> list[str]:
     """Names of the recipes that come with the package.
 
     >>> recipe_names()
-    ['head', 'synthseg']
+    ['find', 'head', 'synthseg']
     """
     folder = resources.files("phantomseg") / "recipes"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))

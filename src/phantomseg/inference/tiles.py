@@ -36,9 +36,9 @@ class Tiles:
     def weight(self, block: Block) -> torch.Tensor:
         """Weight of each voxel of one tile, float32, shape `size`.
 
-        >>> tiles = Tiles((80, 16, 16), (48, 16, 16), 16)
+        >>> tiles = Tiles((192, 16, 16), (128, 16, 16), 16)
         >>> first, second = (tiles.weight(block)[:, 0, 0] for block in tiles)
-        >>> first[0].item(), round((first[40] + second[8]).item(), 6)
+        >>> first[0].item(), round((first[100] + second[36]).item(), 6)
         (1.0, 1.0)
         """
         along = [self._along(axis, s.start) for axis, s in enumerate(block)]

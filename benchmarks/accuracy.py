@@ -93,14 +93,20 @@ def save(table: Iterable[Iterable[object]], path: Path | None) -> None:
             csv.writer(file).writerows(table)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def scoring(text: str) -> argparse.ArgumentParser:
+    """What every benchmark that scores a model on labelled scans is told; `text` is its module's."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="head")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--only", choices=list(CONDITIONS), help="run one condition")
     parser.add_argument("--csv", type=Path)
+    return parser
+
+
+def main() -> None:
+    """Print the table."""
+    parser = scoring(__doc__)
+    parser.add_argument("--only", choices=list(CONDITIONS), help="run one condition")
     arguments = parser.parse_args()
     model = ready(arguments.model)
     cases, chosen = find_cases(arguments.data), label_set("evaluation")

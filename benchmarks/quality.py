@@ -11,12 +11,11 @@ the 90 % interval, which the difference of protocols keeps low for some structur
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from accuracy import inverted, ready, save, thickened
+from accuracy import inverted, ready, save, scoring, thickened
 from matplotlib.figure import Figure
 from robustness import gained, noisy
 from scipy import ndimage, stats
@@ -73,11 +72,7 @@ CONDITIONS: dict[str, Change] = {
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--csv", type=Path)
+    parser = scoring(__doc__)
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     model, chosen = ready(arguments.model), label_set("evaluation")

@@ -13,13 +13,11 @@ DATA as in accuracy.py. The score is the mean Dice of the 16 structures of accur
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import ALSO, MEAN_OF, inverted, ready, save, thickened
+from accuracy import ALSO, MEAN_OF, inverted, ready, save, scoring, thickened
 from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
@@ -111,12 +109,7 @@ def rescan(pair: Pair, model: Model, flip: bool) -> list[float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--csv", type=Path)
-    arguments = parser.parse_args()
+    arguments = scoring(__doc__).parse_args()
     model = ready(arguments.model)
     pairs = [case.read() for case in find_cases(arguments.data)]
     table = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import phantom
@@ -9,6 +10,20 @@ import torch
 from phantomseg.synth.templates import Templates, load_templates
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture
+def same_threads() -> Iterator[None]:
+    """As many threads afterwards as before."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(same_threads: None) -> None:
+    """Volumes this small are slower on several."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
-"""A small random network that calls voxels many things, for tests of what is written about them."""
+"""A small random network that calls voxels many things, and what was written about them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import command
+import nibabel as nib
+import numpy as np
 import torch
 
 from phantomseg.labels import label_set
@@ -20,3 +23,18 @@ def model(folder: Path, seed: int = 0) -> Path:
             layer.bias.zero_()  # type: ignore[operator, union-attr]
     save_model(folder, Model(network, label_set("head")))
     return folder
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """What a folder of results says, whenever it was written."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name.endswith(".nii.gz"):
+            found[name] = np.asarray(nib.load(path).dataobj).tobytes()
+        elif name.endswith("_manifest.json"):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = {key: manifest[key] for key in ("scan", "hash", "structures", "findings", "outputs")}
+        else:
+            found[name] = path.is_file() and path.read_bytes()
+    return found

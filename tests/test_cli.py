@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -18,15 +17,9 @@ from phantomseg.cli.main import main
 from phantomseg.labels import label_set
 from phantomseg.synth.templates import load_templates
 
+pytestmark = pytest.mark.usefixtures("same_threads")
 QUICK = ("--device", "cpu", "--threads", 1)  # volumes this small are slower on several threads
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import command
@@ -20,6 +19,7 @@ import torch
 from phantomseg.labels import label_set, merge
 from phantomseg.network.openvino_import import openvino_available
 
+pytestmark = pytest.mark.usefixtures("same_threads")
 # volumes this small are slower on several threads, and not worth a graph of their own
 QUICK = ("--backend", "torch", "--device", "cpu", "--threads", 1)
 PLAIN = ("--no-report", *QUICK)
@@ -38,13 +38,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dull(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of which no structure falls to pieces, so that none are cut off."""
     return command.tiny_model(tmp_path_factory.mktemp("model") / "dull")
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

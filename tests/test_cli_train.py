@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import command
@@ -19,16 +18,10 @@ import phantomseg.cli.train
 from phantomseg.network.model import load_model
 from phantomseg.training import validate
 
+pytestmark = pytest.mark.usefixtures("same_threads")
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--device", "cpu", "--threads", 1)
 Rows = list[dict[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,14 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import command
 import lively
-import nibabel as nib
 import numpy as np
 import phantom
 import pytest
-import torch
 
 from phantomseg.errors import LabelError, ScanError
 from phantomseg.inference.cohort import Options, Outcome, segment_jobs
@@ -24,18 +22,10 @@ from phantomseg.inference.results import Outputs
 from phantomseg.network.model import Model, load_model
 from phantomseg.report.extras import write_overlay
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
 USUAL = set(map(str, Options().record().items()))
 QUICK = ("--no-report", "--device", "cpu", "--threads", 1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Volumes this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -76,29 +66,14 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def contents(folder: Path) -> dict[str, object]:
-    """What a folder of results says, whenever it was written."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name.endswith(".nii.gz"):
-            found[name] = np.asarray(nib.load(path).dataobj).tobytes()
-        elif name.endswith("_manifest.json"):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            found[name] = {key: manifest[key] for key in ("scan", "hash", "structures", "findings", "outputs")}
-        else:
-            found[name] = path.is_file() and path.read_bytes()
-    return found
-
-
 def test_what_is_finished_is_not_done_again(ward: Path, model: Model) -> None:
     assert done(segmented(ward, model)) == "abc"
-    before = contents(ward.parent / "out")
+    before = lively.contents(ward.parent / "out")
     times = [path.stat().st_mtime_ns for path in sorted((ward.parent / "out").iterdir())]
     os.utime(ward / "a.nii.gz", (1, 1))  # its content is the same
     scans(ward, "abcd")
     assert done(segmented(ward, model)) == "d"
-    assert before.items() <= contents(ward.parent / "out").items()
+    assert before.items() <= lively.contents(ward.parent / "out").items()
     kept = [path for path in sorted((ward.parent / "out").iterdir()) if not path.name.startswith("d")]
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert done(segmented(ward, model, Options(resume=False))) == "abcd"
@@ -152,10 +127,10 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("case", SPOILED)
 def test_only_what_is_not_as_it_was_is_done_again(ward: Path, model: Model, case: str) -> None:
     segmented(ward, model)
-    before = contents(ward.parent / "out")
+    before = lively.contents(ward.parent / "out")
     SPOILED[case](ward.parent)
     assert done(segmented(ward, model)) == "b"
-    assert (contents(ward.parent / "out") == before) == (case != "another scan")
+    assert (lively.contents(ward.parent / "out") == before) == (case != "another scan")
 
 
 def test_failed_scan_leaves_no_trace_and_is_tried_again(ward: Path, model: Model) -> None:
@@ -186,20 +161,20 @@ def test_scan_that_fails_half_way_leaves_no_trace(
 
 def test_result_of_another_time_stays_when_its_scan_fails(ward: Path, model: Model) -> None:
     segmented(ward, model)
-    before = contents(ward.parent / "out")
+    before = lively.contents(ward.parent / "out")
     (ward / "b.nii.gz").write_bytes(b"no scan")
     assert sum(bool(outcome.error) for outcome in segmented(ward, model)) == 1
-    assert contents(ward.parent / "out") == before
+    assert lively.contents(ward.parent / "out") == before
 
 
 def test_label_sets_are_not_mixed(ward: Path, model: Model) -> None:
     segmented(ward, model)
     (ward.parent / "other").mkdir()
     other = scans(ward.parent / "other", "de")
-    before = contents(ward.parent / "out")
+    before = lively.contents(ward.parent / "out")
     with pytest.raises(ScanError, match="out holds results of label set 'freesurfer', wanted 'tissue'; choose another"):
         segmented(other, model, Options(labels="tissue"))
-    assert contents(ward.parent / "out") == before
+    assert lively.contents(ward.parent / "out") == before
     assert done(segmented(ward, model, Options(labels="tissue"))) == "abc"  # none would be left of the former set
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import phantom
 import pytest
-import torch
 
 from phantomseg.image.image import Image
 from phantomseg.inference.find import Box, find
@@ -15,19 +12,12 @@ from phantomseg.inference.prepare import prepare
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 GREY = {511: 140, 515: 25, 24: 35, 3: 120, 42: 120, 2: 190, 41: 190, 4: 35, 43: 35, 12: 145, 51: 145}
 INSIDE = (24, 3, 42, 2, 41, 4, 43, 12, 51)
 MODEL = Model(
     build_network("fast", {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def head(spacing_mm: float = 4.0, centre_mm: tuple[float, float, float] = (0, 0, 0)) -> Image:

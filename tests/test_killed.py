@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import command
 import lively
-import nibabel as nib
 import numpy as np
 import phantom
 import pytest
@@ -38,21 +36,6 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def contents(folder: Path) -> dict[str, object]:
-    """What a folder of results says, whenever it was written."""
-    found: dict[str, object] = {}
-    for name in files(folder):
-        path = folder / name
-        if name.endswith(".nii.gz"):
-            found[name] = np.asarray(nib.load(path).dataobj).tobytes()
-        elif name.endswith("_manifest.json"):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            found[name] = {key: manifest[key] for key in ("scan", "hash", "structures", "findings", "outputs")}
-        else:
-            found[name] = path.is_file() and path.read_bytes()
-    return found
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 def test_run_that_dies_at_any_step_is_made_good_by_the_next(model: Path, tmp_path: Path) -> None:
     ward, script = scans(tmp_path / "ward", "a"), Path(__file__).with_name("dying.py")
@@ -61,10 +44,10 @@ def test_run_that_dies_at_any_step_is_made_good_by_the_next(model: Path, tmp_pat
     steps = [line.split() for line in ran.stdout.splitlines() if re.fullmatch(r"\d+ -?\d+", line)]
     assert len(steps) > 15 and [code for _, code in steps] == ["0"] * len(steps)
     *killed, (last, _) = steps
-    undisturbed = contents(tmp_path / "out" / last)
+    undisturbed = lively.contents(tmp_path / "out" / last)
     assert "volumes.tsv" in undisturbed and not [name for name in undisturbed if name.startswith(".")]
     for step, _ in killed:
-        assert contents(tmp_path / "out" / step) == undisturbed, step
+        assert lively.contents(tmp_path / "out" / step) == undisturbed, step
 
 
 def test_two_processes_share_a_folder(model: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,6 +28,7 @@ from phantomseg.network.volume import Block
 from phantomseg.report.cohort_report import write_cohort_report
 from phantomseg.report.extras import write_report
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 HEAD = label_set("head")
 PUTAMEN = HEAD.names.index("left putamen")
 SKIN = HEAD.names.index("skin")
@@ -53,14 +53,6 @@ class Reader(nn.Module):
 
     def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: Block) -> torch.Tensor:
         return encoded[(..., *block)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cube(size: int = 20) -> np.ndarray:

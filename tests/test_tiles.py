@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import lively
@@ -25,15 +24,8 @@ from phantomseg.network.model import Model, load_model
 from phantomseg.network.norms import Norms
 from phantomseg.network.volume import Block
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FREESURFER = label_set("freesurfer")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Painter(nn.Module):

@@ -90,7 +90,8 @@ def run(
         _follow(segment_jobs(jobs, output, loaded, options), len(jobs), outcomes)
     finally:
         if any(not outcome.error for outcome in outcomes):
-            write_summary(output, label_set(labels), _dataset(outcomes))
+            datasets = (outcome.job.dataset for outcome in outcomes)
+            write_summary(output, label_set(labels), next((root for root in datasets if root is not None), None))
             if report:
                 failed = {str(outcome.job.scan): outcome.error for outcome in outcomes if outcome.error}
                 write_cohort_report(output, failed)
@@ -103,12 +104,6 @@ def _extras(report: bool, overlay: bool) -> tuple[Extra, ...]:
     from phantomseg.report.extras import write_overlay, write_report
 
     return tuple(extra for extra, wanted in ((write_report, report), (write_overlay, overlay)) if wanted)
-
-
-def _dataset(outcomes: list[Outcome]) -> Path | None:
-    """Root of the BIDS dataset that the scans are from."""
-    job = next((outcome.job for outcome in outcomes if outcome.job.names.bids), None)
-    return None if job is None else job.scan.parents[len(job.names.folder.parts)]
 
 
 def _follow(outcomes: Iterator[Outcome], count: int, done: list[Outcome]) -> None:

@@ -187,7 +187,8 @@ def _segment(
     also = (BRAIN,) if options.outputs.brain else ()
     result = segment(_as_told(scan, options.ct), work.model, options.labels, options.flip, also, options.most_bytes)
     also_found = _of_result(result)
-    source = bids.source_uri(work.job.scan, work.job.scan.parents[len(names.folder.parts)]) if names.bids else ""
+    dataset = work.job.dataset
+    source = "" if dataset is None else bids.source_uri(work.job.scan, dataset)
     to = Written(work.stage, names, scan, result, source)
     written = write_results(to, options.outputs)
     manifest = {

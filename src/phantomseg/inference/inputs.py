@@ -25,6 +25,11 @@ class Job:
     volume: int | None  # of a file of several; None for a file of one
     names: Names  # what its results are called
 
+    @property
+    def dataset(self) -> Path | None:
+        """Root of the BIDS dataset that the scan is of, None for other scans."""
+        return self.scan.parents[len(self.names.folder.parts)] if self.names.bids else None
+
 
 @dataclass(frozen=True)
 class Selection:

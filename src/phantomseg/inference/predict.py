@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from phantomseg.inference.memory import has_norms
 from phantomseg.inference.tiles import Tiles
 from phantomseg.labels import merge
 from phantomseg.network.model import Model
@@ -137,7 +137,7 @@ def _norms(image: torch.Tensor, middle: Middle, model: Model) -> Norms | None:
 def _kept_norms(image: torch.Tensor, middle: Middle, model: Model) -> Norms:
     """Norms for all tiles of an image, from a pass over all of it: nothing but the block's moments stays."""
     norms = _norms(image, middle, model) or Norms(whole(image))
-    if not any(isinstance(module, nn.GroupNorm) for module in model.network.modules()):
+    if not has_norms(model.network):
         return norms  # nothing would be taken
     with autocast(image.device):
         model.network.encode(image, norms)  # type: ignore[operator]

@@ -83,8 +83,10 @@ def segment(
     seen = (slice(None), *prepared.inside)
     inside = {name: found[seen] for name, found in probabilities.items()}
     kept_share = {name: keep_largest(found, label_set(name)) for name, found in inside.items()}[labels]
-    signs = read_signs(inside[labels], kept_share, predicted.agreement, prepared.voxel_volume_mm3)
-    quality = assess(signs, chosen, model.calibration) if model.calibration else None
+    quality = None
+    if model.calibration:
+        signs = read_signs(inside[labels], kept_share, predicted.agreement, prepared.voxel_volume_mm3)
+        quality = assess(signs, chosen, model.calibration)
     image = restore(probabilities[labels], prepared, chosen)
     soft = {name: soft_volumes(inside[name], label_set(name), prepared.voxel_volume_mm3) for name in [labels, *inner]}
     return Segmentation(

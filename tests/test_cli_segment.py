@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import command
@@ -273,9 +271,7 @@ def test_segment_max_memory(tmp_path: Path, model: Path, scan: Path, capfd: Capt
 def test_segment_backend(tmp_path: Path, model: Path, scan: Path, capfd: Capture) -> None:
     arguments = ("segment", scan, "--model", model, *PLAIN)
     for backend in ("torch", "openvino") if openvino_available() else ("torch",):
-        # in a process of its own: see test_openvino.py
-        flags = [str(flag) for flag in (*arguments, "-o", tmp_path / backend, "--backend", backend)]
-        subprocess.run([sys.executable, "-m", "phantomseg", *flags], check=True, stdout=subprocess.DEVNULL)
+        assert command.run(*arguments, "-o", tmp_path / backend, "--backend", backend) == 0
         manifest = json.loads((tmp_path / backend / "scan_manifest.json").read_text(encoding="utf-8"))
         assert manifest["backend"].startswith(f"{backend} ")
         np.testing.assert_allclose(volumes(tmp_path / backend), volumes(tmp_path / "torch"), rtol=0.1, atol=20)

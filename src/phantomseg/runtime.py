@@ -75,10 +75,10 @@ def number_format(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """A block in which the device computes in its `number_format`."""
+def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:
+    """A block in which the device computes in its `number_format`, or in float32 if not `enabled`."""
     dtype = number_format(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and dtype == torch.bfloat16)
 
 
 def hardware(device: torch.device) -> str:

@@ -26,6 +26,7 @@ from phantomseg.network.openvino_graph import (
     unet_encoder,
 )
 from phantomseg.network.openvino_import import openvino
+from phantomseg.network.signal_stack import signal_stack_kept
 from phantomseg.network.unet import UNet
 from phantomseg.network.volume import Block, whole
 
@@ -35,9 +36,7 @@ CPU = torch.device("cpu")
 
 
 def choose_backend(name: str, device: torch.device) -> str:
-    """What runs the network, "torch" or "openvino"; "auto" takes torch.
-
-    OpenVINO is some 20 % quicker, but a process that has run it may crash when it trains later (OpenVINO 2026.4).
+    """What runs the network, "torch" or "openvino"; "auto" takes torch, whatever is installed beside it.
 
     Raises:
         PhantomSegError: no such backend, or it cannot be used here.
@@ -206,7 +205,8 @@ def _compile(graph: Any, threads: int, dtype: torch.dtype) -> Any:
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # others may be at work, or torch in this very process
     }
-    return openvino().Core().compile_model(graph, "CPU", options)
+    with signal_stack_kept():
+        return openvino().Core().compile_model(graph, "CPU", options)
 
 
 def _run(compiled: Any, inputs: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -8,7 +8,7 @@ import pytest
 
 from phantomseg.image.image import Image
 from phantomseg.inference.find import Box, find
-from phantomseg.inference.prepare import prepare
+from phantomseg.inference.prepare import CUT_VOXELS, prepare
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 
@@ -84,6 +84,13 @@ def test_nothing_is_found_where_there_is_no_head(kind: str) -> None:
     found = find(Image(images[kind].astype(np.float32), np.diag([4.0, 4, 4, 1])))
     assert found.brain is None
     assert (found.content.high > found.content.low).all()
+
+
+def test_thin_slab_is_all_looked_at() -> None:
+    whole = head()
+    thin, thick = (Image(whole.voxels[:, 20 : 20 + n], whole.affine) for n in (7, 10))
+    assert find(thin).brain is None and find(thick).brain is not None
+    assert prepare(thin, MODEL).image.shape[3] == 28 + 2 * CUT_VOXELS + 2  # 28 mm, cut on either side, made even
 
 
 def test_network_sees_the_brain_and_little_else() -> None:

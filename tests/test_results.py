@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -123,6 +124,9 @@ def test_probabilities_of_some_labels(tmp_path: Path) -> None:
     scan = phantom.save(tmp_path / "a.nii.gz", cube())
     wanted = Outputs(probabilities=("skin", "left putamen", "3rd ventricle"))
     out = written(scan, Options(labels="head", flip=False, outputs=wanted))
+    content = (out / "a_prob.nii.gz").read_bytes()
+    written(scan, Options(labels="head", flip=False, outputs=replace(wanted, space="both")))
+    assert (out / "a_prob.nii.gz").read_bytes() == content  # neither time nor name in it
     found, _ = load(out / "a_prob.nii.gz")
     bright = cube() > 500
     for volume, share in enumerate((0.2, 0.8, 0.0)):

@@ -12,6 +12,7 @@ import torch
 from phantomseg.rng import Constant, sample_rng
 from phantomseg.synth.artefacts import Artefacts, ArtefactSettings, apply_artefacts, draw_artefacts
 from phantomseg.synth.channels import channel
+from phantomseg.synth.slab import Slab, SlabSettings, draw_slab, repeat_faces
 from phantomseg.synth.view import View, ViewSettings, draw_view, seen, wrap_around
 
 NOTHING = Artefacts(0, 0.0, 0.0, 0.0, 4, 0.0, 0, 0.0, 4.0, False, 1.0, 5)
@@ -123,3 +124,26 @@ def test_views_are_drawn_as_often_as_the_recipe_says() -> None:
     assert 0.18 < np.mean([d.deface_margin_mm is not None for d in drawn]) < 0.32
     padded = draw_view(ViewSettings(padding_probability=1.0, padding_share=Constant(0.1)), sample_rng(0, 0))
     assert padded.low == padded.high == (0.1, 0.1, 0.1)
+
+
+def test_planes_of_a_slab_go_on_beyond_its_faces() -> None:
+    row = torch.arange(10.0).view(1, 10, 1, 1)
+    assert repeat_faces(row.clone(), [Slab(0, 0.5, 4.0)]).flatten().tolist() == [3, 3, 3, 3, 4, 5, 6, 6, 6, 6]
+    assert repeat_faces(row.clone(), [Slab(0, 0.1, 6.0)]).flatten().tolist() == [0, 1, 2, 3, 3, 3, 3, 3, 3, 3]
+    assert torch.equal(repeat_faces(row.clone(), [Slab(0, 0.5, None)]), row)
+    fine = row.expand(2, 10, 4, 4).clone()  # 5 mm of half a millimetre, of which the third and fourth are kept
+    assert repeat_faces(fine, [Slab(0, 0.6, 2.0)] * 2, per_mm=2)[1, :, 0, 0].tolist() == [4, 4, 4, 4, 4, 5, 6, 7, 7, 7]
+    long = repeat_faces(torch.arange(1.0, 41).view(1, 1, 1, 40), [Slab(2, 0.5, 2.0)]).flatten()
+    assert long.tolist() == [0.0] * 3 + [20.0] * 17 + [21.0] * 17 + [0.0] * 3
+
+
+@pytest.mark.parametrize(("middle", "mm"), [(0.0, 6.0), (0.999, 0.1), (0.5, 0.1), (0.5, 1000.0)])
+def test_slab_lies_within_the_crop(middle: float, mm: float) -> None:
+    first, end = Slab(0, middle, mm).planes(20)
+    assert 0 <= first < end <= 20
+
+
+def test_slabs_are_drawn_as_often_as_the_recipe_says() -> None:
+    drawn = [draw_slab(SlabSettings(0.25, Constant(9.0)), sample_rng(0, i)) for i in range(300)]
+    assert {d.mm for d in drawn} == {None, 9.0} and {d.axis for d in drawn} == {0, 1, 2}
+    assert 0.18 < np.mean([d.mm is not None for d in drawn]) < 0.32

@@ -16,6 +16,7 @@ from phantomseg.labels import label_set
 from phantomseg.rng import Constant, LogUniform, Normal, Uniform, parse_distribution, sample_rng
 from phantomseg.synth.generate import apply_draws, draw_sample, generate, read_draw
 from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
+from phantomseg.synth.slab import REACH_MM, SlabSettings
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.templates import (
     Templates,
@@ -54,7 +55,7 @@ def test_sample_does_not_depend_on_its_batch(templates: Templates) -> None:
 
 
 def test_scan_is_masked_after_it_was_acquired(templates: Templates) -> None:
-    calm = replace(small(), strip=StripSettings(1.0, masked_probability=1.0), view=None)
+    calm = replace(small(), strip=StripSettings(1.0, masked_probability=1.0), view=None, slab=None)
     masked = [draw_sample(calm, templates, 4, index) for index in range(4)]
     never = [replace(d, strip=replace(d.strip, masked=False)) for d in masked if d.strip]
     after, before = apply_draws(masked, templates), apply_draws(never, templates)
@@ -108,15 +109,28 @@ def test_flipped_sample_has_its_left_on_the_left(templates: Templates) -> None:
 
 
 def test_omitted_steps_are_not_drawn(templates: Templates) -> None:
-    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view")
+    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view", "slab")
     bare = replace(small(), **dict.fromkeys(steps))
     draw = draw_sample(bare, templates, 0, 0)
     assert all(getattr(draw, step) is None for step in steps)
     assert apply_draws([draw], templates).image.shape == (1, 1, 32, 32, 32)
 
 
+def test_image_and_target_of_a_slab_go_on_alike(templates: Templates) -> None:
+    recipe = replace(small(), slab=SlabSettings(1.0, Constant(8.0)))
+    for draw in (draw_sample(recipe, templates, 0, i) for i in range(3)):
+        batch = apply_draws([draw], templates)
+        first, end = draw.slab.planes(32)
+        assert end - first <= 8
+        for volume in (batch.image[0, 0], batch.target[0]):
+            planes = volume.movedim(draw.slab.axis, 0)
+            before, after = planes[max(first - REACH_MM, 0) : first], planes[end : end + REACH_MM]
+            assert (before == planes[first]).all() and (after == planes[end - 1]).all()
+            assert not planes[: max(first - REACH_MM, 0)].any() and not planes[end + REACH_MM :].any()
+
+
 def test_finer_painting_gives_soft_targets_on_the_same_view(templates: Templates) -> None:
-    plain = replace(small(), shape=None, view=None, findings=None)
+    plain = replace(small(), shape=None, view=None, slab=None, findings=None)
     coarse, fine = (generate(replace(plain, fine_voxels_per_mm=n), templates, 0, range(2)) for n in (1, 2))
     assert fine.image.shape == coarse.image.shape and fine.target.shape == (2, 64, 64, 64)
     assert coarse.hard_target() is coarse.target or torch.equal(coarse.hard_target(), coarse.target)

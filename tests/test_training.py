@@ -82,7 +82,7 @@ def test_run_writes_log_picture_checkpoint_and_model(tmp_path: Path, templates: 
 
 def test_brain_is_told_from_the_rest_after_200_steps(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
     bright = TissueSettings(shared_sides_probability=0.7, std=Constant(5.0), background_zero_probability=1.0)
-    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view")
+    steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view", "slab")
     calm = replace(recipe, target="brain", tissues=bright, **dict.fromkeys(steps))
     calm = replace(calm, pose=replace(calm.pose, crop_voxels=(32, 32, 32), anywhere_probability=0.1))
     start = Model(

@@ -38,7 +38,8 @@ def write_shares(path: Path, grid: Image, shares: Iterable[np.ndarray], count: i
     header["vox_offset"] = 352 if header["sizeof_hdr"] == 348 else 544
 
     def write(temporary: str) -> None:
-        with gzip.open(temporary, "wb", compresslevel=4) as file:
+        # neither name nor time in the header: the same shares are the same bytes
+        with open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 4, raw, mtime=0) as file:
             file.write(header.binaryblock)
             file.write(b"\0" * (int(header["vox_offset"]) - int(header["sizeof_hdr"])))
             for volume in shares:

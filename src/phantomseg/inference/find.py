@@ -19,6 +19,7 @@ from phantomseg.network.model import Model
 FINDER = "find"
 PROBABLE = 0.5
 LEAST_MM3 = 15000.0  # what is smaller is no brain, nor a slab of one
+LEAST_VIEW_MM = 32.0  # in a thinner slab the network is at a loss
 CONTENT = 0.02  # of the intensity range; darker borders are cut off
 
 
@@ -39,7 +40,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Where a scan shows anything, and where it shows a brain: None where no brain was found."""
+    """Where a scan shows anything, and where it shows a brain: None where none was found, or the slab is thin."""
 
     content: Box
     brain: Box | None
@@ -56,6 +57,8 @@ def find(scan: Image) -> Found:
     image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
     i, j, k = coarse.shape
     content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
+    if (content.high - content.low).min() < LEAST_VIEW_MM:
+        return Found(content, None)
     (probabilities,) = predict(model, image, ["intracranial"], flip=False).sets
     probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
     least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))

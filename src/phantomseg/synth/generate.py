@@ -22,6 +22,7 @@ from phantomseg.synth.pose import Pose, draw_pose, look_up
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.resolution import Resolution, acquire, draw_resolution
 from phantomseg.synth.shape import Shape, apply_shape, draw_shape
+from phantomseg.synth.slab import Slab, draw_slab, repeat_faces
 from phantomseg.synth.strip import (
     Strip,
     apply_strip,
@@ -54,6 +55,7 @@ class SampleDraw:
     artefacts: Artefacts | None
     resolution: Resolution | None
     view: View | None
+    slab: Slab | None
 
     def record(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -105,6 +107,7 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
         artefacts=draw_artefacts(recipe.artefacts, rng) if recipe.artefacts else None,
         resolution=draw_resolution(recipe.resolution, rng) if recipe.resolution else None,
         view=draw_view(recipe.view, rng) if recipe.view else None,
+        slab=draw_slab(recipe.slab, rng) if recipe.slab else None,
     )
 
 
@@ -134,7 +137,10 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
         visible = seen(kept, views, per_mm)
         image = image * visible[:, None]
         target = target * refined(visible, per_mm)
-    image = rescale(image) if strips or views else image  # use sees no more than this either
+    if slabs := _taken(d.slab for d in draws):
+        repeat_faces(image[:, 0], slabs)
+        repeat_faces(target, slabs, per_mm)
+    image = rescale(image) if strips or views or slabs else image  # use sees no more than this either
     return Batch(image, target, tuple(draws))
 
 

@@ -22,6 +22,7 @@ from phantomseg.synth.gamma import GammaSettings
 from phantomseg.synth.pose import PoseSettings
 from phantomseg.synth.resolution import ResolutionSettings
 from phantomseg.synth.shape import ShapeSettings
+from phantomseg.synth.slab import SlabSettings
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.tissues import TissueSettings
 from phantomseg.synth.view import ViewSettings
@@ -43,6 +44,7 @@ class Recipe:
     artefacts: ArtefactSettings | None = None
     resolution: ResolutionSettings | None = None
     view: ViewSettings | None = None
+    slab: SlabSettings | None = None
 
 
 def recipe_names() -> list[str]:

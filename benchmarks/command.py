@@ -33,7 +33,7 @@ def fine(usual: Image) -> Image:
     middle = usual.affine @ [*((np.array(usual.shape) - 1) / 2), 1]
     affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((np.array(FINE_SHAPE) - 1) / 2)
     grid = Grid(FINE_SHAPE, affine)
-    return resample_box(usual, grid, np.zeros(3, dtype=int), np.array(FINE_SHAPE)).image
+    return resample_box(usual, grid, np.zeros(3, dtype=int), np.array(FINE_SHAPE))
 
 
 def save(image: Image, path: Path) -> None:

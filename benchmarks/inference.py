@@ -37,9 +37,9 @@ SHAPE = (192, 224, 192)
 def scan() -> Image:
     """A head of 192 × 224 × 192 voxels in noise."""
     path = resources.files("nilearn.datasets") / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    head = canonical(read_image(Path(str(path)))).image
+    head = canonical(read_image(Path(str(path))))
     low = (np.array(head.shape) - SHAPE) // 2
-    head = crop(head, low, low + SHAPE).image
+    head = crop(head, low, low + SHAPE)
     noise = np.abs(np.random.default_rng(0).normal(0, 0.04 * head.voxels.max(), SHAPE))
     return head.with_voxels((head.voxels + noise).astype(np.float32))
 

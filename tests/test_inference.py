@@ -96,7 +96,7 @@ def test_48_orientations_give_the_same_labels_in_the_world(order: tuple[int, ...
     found = segment(given, MODEL).image
     assert found.shape == given.shape and np.array_equal(found.affine, given.affine)
     wanted = np.where(scan().voxels > 0.5, np.where(np.arange(24)[:, None, None] < 12, 12, 51), 0)
-    assert np.array_equal(canonical(found).image.voxels, wanted)
+    assert np.array_equal(canonical(found).voxels, wanted)
 
 
 def test_left_is_at_negative_x() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from phantomseg.errors import PhantomSegError
 
+UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
 CGROUP = "/sys/fs/cgroup/"
 CGROUPS = (  # limit, use, and the part of it that is cached files, for both versions
     ("memory.max", "memory.current", "inactive_file"),
@@ -107,6 +108,17 @@ def available_bytes() -> float:
         except (OSError, ValueError):  # no such cgroup, or its limit is "max"
             continue
     return max(0.0, min(found)) + kept_bytes()
+
+
+def limit_bytes() -> float | None:
+    """What the cgroup of this process may hold in all, None where it has no limit (Linux)."""
+    for limit, _, _ in CGROUPS:
+        try:
+            found = float(Path(CGROUP, limit).read_text())
+        except (OSError, ValueError):  # no such cgroup, or its limit is "max"
+            continue
+        return found if found < UNLIMITED_BYTES else None
+    return None
 
 
 def _free_bytes() -> float:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 EXTRAS = {"dicom": ("pydicom", "gdcm"), "openvino": ("openvino",)}  # modules that each brings
 VERSIONS = ("torch", "numpy", "nibabel", "openvino")
-UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
 NAME_WIDTH = 11
 Row = tuple[str, str]
 
@@ -64,12 +63,12 @@ def _versions() -> Iterator[Row]:
 def _machine(place: torch.device) -> Iterator[Row]:
     import torch
 
-    from phantomseg.runtime import available_bytes, hardware, physical_cores
+    from phantomseg.runtime import available_bytes, hardware, limit_bytes, physical_cores
 
     yield "runs on", hardware(place)
     yield "cores", f"{physical_cores()} physical, {torch.get_num_threads()} threads used by default"
     yield "bfloat16", _bfloat16(place)
-    limit = _limit_bytes()
+    limit = limit_bytes()
     limited = "no limit" if limit is None else f"limit {limit / 1e9:.1f} GB"
     yield "memory", f"{available_bytes() / 1e9:.1f} GB free to this process, {limited}"
     cuda = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -83,21 +82,6 @@ def _bfloat16(place: torch.device) -> str:
     from phantomseg.runtime import number_format
 
     return "yes" if number_format(place) == torch.bfloat16 else "no, computes in float32"
-
-
-def _limit_bytes() -> float | None:
-    """What the cgroup of this process may hold in all, None where it has no limit (Linux)."""
-    from pathlib import Path
-
-    from phantomseg.runtime import CGROUP, CGROUPS
-
-    for limit, _, _ in CGROUPS:
-        try:
-            found = float(Path(CGROUP, limit).read_text())
-        except (OSError, ValueError):  # no such cgroup, or its limit is "max"
-            continue
-        return found if found < UNLIMITED_BYTES else None
-    return None
 
 
 def _backends(place: torch.device) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Reorient, resample, crop and pad; each change of grid knows its way back."""
+"""Reorient, resample, crop and pad; affines follow."""
 
 from __future__ import annotations
 
@@ -14,34 +14,20 @@ from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interp
 COARSER = 1.05  # old voxels a new one, from which on an axis is blurred first
 
 
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """An image on a new grid, with the matrix from old voxel indices to new ones."""
-
-    image: Image
-    old_shape: tuple[int, int, int]
-    old_affine: np.ndarray
-
-    @property
-    def old_to_new(self) -> np.ndarray:
-        """Matrix from old voxel index to new voxel index, shape (4, 4)."""
-        return np.asarray(np.linalg.inv(self.image.affine) @ self.old_affine)
-
-
-def canonical(image: Image) -> Placed:
+def canonical(image: Image) -> Image:
     """Axes permuted and flipped to run towards right, anterior, superior; no interpolation.
 
     >>> image = Image(np.zeros((2, 3, 4)), np.diag([-1, 1, 1, 1]))
-    >>> canonical(image).image.affine[0, 0]
+    >>> canonical(image).affine[0, 0]
     np.float64(1.0)
     """
     transform = nib.orientations.io_orientation(image.affine)
     voxels = nib.orientations.apply_orientation(image.voxels, transform)
     affine = image.affine @ nib.orientations.inv_ornt_aff(transform, image.shape)
-    return Placed(Image(np.ascontiguousarray(voxels), affine), image.shape, image.affine)
+    return Image(np.ascontiguousarray(voxels), affine)
 
 
-def resample(image: Image, new_spacing_mm: float = 1.0, tolerance_mm: float = 0.05, order: int = 1) -> Placed:
+def resample(image: Image, new_spacing_mm: float = 1.0, tolerance_mm: float = 0.05, order: int = 1) -> Image:
     """Image at isotropic spacing, covering the same field of view; left alone within the tolerance.
 
     Axes that lose resolution are blurred first (Gaussian, sigma a quarter of new over old spacing, in voxels).
@@ -49,7 +35,7 @@ def resample(image: Image, new_spacing_mm: float = 1.0, tolerance_mm: float = 0.
     """
     grid = resampled_grid(image, new_spacing_mm, tolerance_mm)
     if grid.affine is image.affine:
-        return Placed(image, image.shape, image.affine)
+        return image
     return resample_box(image, grid, np.zeros(3, dtype=int), np.array(grid.shape), order)
 
 
@@ -75,7 +61,7 @@ def resampled_grid(image: Image | Grid, new_spacing_mm: float, tolerance_mm: flo
 
 def resample_box(
     image: Image, grid: Grid, low: np.ndarray, high: np.ndarray, order: int = 1, outside: float = 0.0
-) -> Placed:
+) -> Image:
     """The voxels `low` up to and without `high` of a grid whose axes are the image's; `outside` beyond the grid.
 
     Blur and interpolation of one axis are one small matrix, so nothing is computed, or held, beside the box.
@@ -98,7 +84,7 @@ def resample_box(
     voxels = np.pad(voxels, beyond, constant_values=outside)
     origin = np.eye(4)
     origin[:3, 3] = low
-    return Placed(Image(voxels, grid.affine @ origin), image.shape, image.affine)
+    return Image(voxels, grid.affine @ origin)
 
 
 def _sampling(places: np.ndarray, count: int, step: float) -> torch.Tensor:
@@ -107,7 +93,7 @@ def _sampling(places: np.ndarray, count: int, step: float) -> torch.Tensor:
     return (interpolation_matrix(torch.from_numpy(places), torch.arange(count)) @ blur)[None]
 
 
-def crop(image: Image, low: np.ndarray, high: np.ndarray, outside: float = 0.0) -> Placed:
+def crop(image: Image, low: np.ndarray, high: np.ndarray, outside: float = 0.0) -> Image:
     """Voxels from index `low` up to and without `high`; indices outside the grid hold `outside`."""
     low, high = np.asarray(low, dtype=int), np.asarray(high, dtype=int)
     shape = np.array(image.shape)
@@ -117,7 +103,7 @@ def crop(image: Image, low: np.ndarray, high: np.ndarray, outside: float = 0.0) 
     voxels = np.pad(inner, beyond, constant_values=outside)
     shift = np.eye(4)
     shift[:3, 3] = low
-    return Placed(Image(voxels, image.affine @ shift), image.shape, image.affine)
+    return Image(voxels, image.affine @ shift)
 
 
 def content_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

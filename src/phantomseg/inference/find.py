@@ -49,11 +49,11 @@ class Found:
 def find(scan: Image) -> Found:
     """Look for the brain in a canonical scan."""
     model = finder()
-    coarse = resample(scan, model.spacing_mm).image
+    coarse = resample(scan, model.spacing_mm)
     voxels = coarse.voxels - coarse.voxels.min()
     shape = np.array(coarse.shape)
     multiple: int = model.network.multiple  # type: ignore[assignment]
-    padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple).image
+    padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple)
     image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
     i, j, k = coarse.shape
     content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)

@@ -52,13 +52,13 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     Raises:
         ScanError: too many voxels for any head.
     """
-    image = canonical(scan).image
+    image = canonical(scan)
     image = image.with_voxels(windowed(image.voxels))
     grid = resampled_grid(image, model.spacing_mm)
     found = find(image)
     dark = float(image.voxels.min())
     corners = _region(found, grid, brain_alone)
-    near = resample_box(image, grid, *corners).image
+    near = resample_box(image, grid, *corners)
     low, high = _content(near.voxels - dark)
     cut = _cut_faces(found, grid) & (np.array([low, near.shape - high]) == 0) & _at_ends(corners, grid)
     multiple: int = model.network.multiple  # type: ignore[assignment]
@@ -73,10 +73,10 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it, nor of
     # planes that are repeated
     size = high - low
-    usual = crop(near, low, low + np.maximum(-(-size // multiple), 2) * multiple, outside=dark).image
-    seen = crop(usual.with_voxels(_rescaled(usual.voxels - dark)), np.zeros(3), size).image
+    usual = crop(near, low, low + np.maximum(-(-size // multiple), 2) * multiple, outside=dark)
+    seen = crop(usual.with_voxels(_rescaled(usual.voxels - dark)), np.zeros(3), size)
     whole = _repeated(seen, before, np.where(cut[1], shape - before - size, 0))
-    placed = crop(whole, np.zeros(3), shape).image
+    placed = crop(whole, np.zeros(3), shape)
     tensor = torch.from_numpy(placed.voxels)[None, None]
     i, j, k = (slice(int(a), int(a + n)) for a, n in zip(before, high - low, strict=True))
     return Prepared(

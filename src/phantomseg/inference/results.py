@@ -106,9 +106,7 @@ def _resampled(to: Written) -> list[PurePath]:
     names, labels = to.names, to.result.labels
     grid = resampled_grid(to.prepared.canonical, FINE_MM, tolerance_mm=1e-6)
     values = label_values(to.result.probabilities[labels.name], to.prepared.grid, grid, labels)
-    write_image(
-        to.folder / names.resampled, Image(resample(canonical(to.scan).image, FINE_MM, 1e-6).image.voxels, grid.affine)
-    )
+    write_image(to.folder / names.resampled, Image(resample(canonical(to.scan), FINE_MM, 1e-6).voxels, grid.affine))
     write_image(to.folder / names.resampled_segmentation, Image(values, grid.affine))
     return [
         names.resampled,

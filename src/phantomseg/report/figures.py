@@ -63,7 +63,7 @@ def draw_overlay(path: Path, scan: Image, result: Segmentation, ct: bool | None 
         result: labels on the same grid.
         ct: whether it is computed tomography; by default, values tell.
     """
-    image, found = canonical(scan).image, canonical(result.image).image
+    image, found = canonical(scan), canonical(result.image)
     voxels, labels = windowed(image.voxels, ct), result.labels
     colors = palette(labels)
     low, high = np.percentile(voxels[::2, ::2, ::2], [0.5, 99.5])

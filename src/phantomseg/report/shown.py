@@ -63,7 +63,7 @@ def shown(
         raise GeometryError(f"label map has shape {labels_image.shape}, the scan {scan.shape}; give both on one grid")
     if len(labels) > 256:
         raise LabelError(f"label set {labels.name} has {len(labels)} labels, a page shows at most 256; merge some")
-    upright, ids = canonical(scan).image, canonical(scan.with_voxels(labels_image.voxels)).image.voxels
+    upright, ids = canonical(scan), canonical(scan.with_voxels(labels_image.voxels)).voxels
     ct = upright.voxels.min() <= AIR_HU if ct is None else ct
     low, high = _range(windowed(_regular_subset(upright.voxels), ct), _regular_subset(ids) > 0)
     box_low, box_high = _content(upright.voxels, ids, low + DARK * (high - low))

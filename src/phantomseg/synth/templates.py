@@ -89,7 +89,7 @@ def prepare_template(path: Path, spacing_mm: float = 1.0) -> np.ndarray:
         TemplateError: unreadable, no brain, or a value that the generation set does not know.
     """
     try:
-        image = canonical(read_labels(path)).image
+        image = canonical(read_labels(path))
     except PhantomSegError as error:
         raise TemplateError(str(error)) from error
     generation = label_set("generation")
@@ -101,11 +101,11 @@ def prepare_template(path: Path, spacing_mm: float = 1.0) -> np.ndarray:
             f"{path} holds value {value} in {count} voxels, which the label set 'generation' does not know; "
             "map it to one of its values first"
         )
-    image = resample(image, spacing_mm, order=0).image
+    image = resample(image, spacing_mm, order=0)
     values = keep_head(image.voxels)
     values = derive_dura(values) if spacing_mm <= THIN_MM else values
     low, high = content_box(values > 0)
-    placed = crop(Image(values, image.affine), low - 1, high + 1).image
+    placed = crop(Image(values, image.affine), low - 1, high + 1)
     channels = generation.index_of_ids(placed.voxels).astype(np.uint8)
     if not brain_channels()[channels].any():
         raise TemplateError(f"{path} holds no brain label; wanted a label map with the values of 'generation'")

@@ -115,11 +115,11 @@ def main() -> None:
     table = []
     for name, change in CONDITIONS.items():
         score = float(np.mean([mean_dice(*change(pair), model, arguments.flip) for pair in pairs]))
-        table.append((name, score, score - (table[0][1] if table else score)))
+        table.append((name, score, round(score - (table[0][1] if table else score), 4)))
         print(f"{name:20}{score:8.3f}{table[-1][2]:+8.3f}", flush=True)
     for mm in (3, 5, 7):
         scores = [row[1] for row in table if row[0].startswith(f"{mm} mm")]
-        table.append((f"{mm} mm, mean", float(np.mean(scores)), float(np.mean(scores)) - table[0][1]))
+        table.append((f"{mm} mm, mean", float(np.mean(scores)), round(float(np.mean(scores)) - table[0][1], 4)))
         print(f"{table[-1][0]:20}{table[-1][1]:8.3f}{table[-1][2]:+8.3f}")
     scores = np.mean([rescan(pair, model, arguments.flip) for pair in pairs], axis=0).tolist()
     for name, score in zip(("first to second", "first to labels", "second to labels"), scores, strict=True):

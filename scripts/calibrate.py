@@ -52,6 +52,7 @@ def worse(recipe: Recipe) -> Recipe:
     assert recipe.resolution and recipe.artefacts and recipe.bias
     return dataclasses.replace(
         recipe,
+        slab=None,  # whose repeated planes are no part of the scan in use
         resolution=dataclasses.replace(
             recipe.resolution,
             fine_probability=0.25,

@@ -89,7 +89,8 @@ def test_nothing_is_found_where_there_is_no_head(kind: str) -> None:
 def test_thin_slab_is_all_looked_at() -> None:
     whole = head()
     thin, thick = (Image(whole.voxels[:, 20 : 20 + n], whole.affine) for n in (7, 10))
-    assert find(thin).brain is None and find(thick).brain is not None
+    found, usual = find(thin), find(thick)
+    assert found.brain is found.content and usual.brain is not usual.content
     assert prepare(thin, MODEL).image.shape[3] == 28 + 2 * CUT_VOXELS + 2  # 28 mm, cut on either side, made even
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -149,13 +150,24 @@ def kept_bytes() -> float:
 
 
 def peak_bytes() -> float:
-    """Most memory that this process has held so far."""
+    """Most memory that this process has held since it began, or since `forget_peak` (Linux)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM"):
+            return float(line.split()[1]) * 1024
     try:
         import resource  # not on Windows
     except ImportError:
         return 0.0
     most = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return most if sys.platform == "darwin" else 1024 * most
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin anew (Linux, where the system allows it)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def keep_freed_memory() -> None:

@@ -37,7 +37,7 @@ from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.tables import write_json
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
-from phantomseg.runtime import hardware, peak_bytes
+from phantomseg.runtime import forget_peak, hardware, peak_bytes
 
 KEY_DIGITS = 32  # of a checksum; names may be longer than names of files
 
@@ -127,6 +127,7 @@ def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
 def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> Outcome | None:
     """Segment one volume unless it is finished; None where another process is at it, and `wait` is not set."""
     started = time.perf_counter()
+    forget_peak()
     name = job.names.manifest.as_posix().encode("utf-8", "surrogateescape")
     key = hashlib.sha256(name).hexdigest()[:KEY_DIGITS]
     try:

@@ -40,7 +40,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Where a scan shows anything, and where it shows a brain: None where none was found, or the slab is thin."""
+    """Where a scan shows anything, and where a brain: None where none was found, all of it in a thin slab."""
 
     content: Box
     brain: Box | None
@@ -57,8 +57,9 @@ def find(scan: Image) -> Found:
     image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
     i, j, k = coarse.shape
     content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
-    if (content.high - content.low).min() < LEAST_VIEW_MM:
-        return Found(content, None)
+    thickness, height, _ = np.sort(content.high - content.low)
+    if thickness < LEAST_VIEW_MM <= height:
+        return Found(content, content)
     (probabilities,) = predict(model, image, ["intracranial"], flip=False).sets
     probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
     least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))

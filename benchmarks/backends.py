@@ -24,9 +24,10 @@ from inference import scan
 
 from phantomseg import runtime
 from phantomseg.inference.segment import segment
+from phantomseg.memory import peak_bytes
 from phantomseg.models import find_model
 from phantomseg.network.openvino import BACKENDS, to_openvino
-from phantomseg.runtime import keep_freed_memory, peak_bytes, set_threads
+from phantomseg.runtime import keep_freed_memory, set_threads
 
 SETS = ("freesurfer", "head")
 LEAST_EQUAL = 0.995

@@ -228,7 +228,7 @@ def test_series_that_cannot_be_used(tmp_path: Path, case: str) -> None:
 
 
 def test_folders_that_are_none_of_dicom(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="does not exist or is no file"):
+    with pytest.raises(ScanError, match="is a folder, wanted a scan"):
         read_image(tmp_path)
     with pytest.raises(ScanError, match="holds no DICOM image; give the folder of a series"):
         read_dicom(tmp_path)

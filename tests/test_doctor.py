@@ -24,7 +24,7 @@ from phantomseg.inference.segment import Segmentation
 from phantomseg.labels import label_set
 from phantomseg.models import find_model, model_names
 from phantomseg.network.openvino import choose_backend
-from phantomseg.runtime import CGROUPS, choose_device, limit_bytes
+from phantomseg.runtime import choose_device
 
 Capture = pytest.CaptureFixture[str]
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -135,16 +135,6 @@ def test_missing_extras_come_with_the_command_that_installs_them(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gdcm" else there(name))
     assert run("--no-self-test") == 0
     assert rows(capfd.readouterr().out)["dicom"] == "missing: pip install 'phantomseg[dicom]'"
-
-
-def test_memory_limit_is_that_of_the_first_cgroup_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / CGROUPS[0][0]
-    monkeypatch.setattr("phantomseg.runtime.CGROUP", f"{tmp_path}/")
-    assert limit_bytes() is None
-    limit.parent.mkdir(parents=True, exist_ok=True)
-    for text, wanted in (("max", None), ("2000000000", 2e9), (str(2**63 - 4096), None)):
-        limit.write_text(text + "\n")
-        assert limit_bytes() == wanted
 
 
 def test_made_head_has_its_tissue_about_the_origin() -> None:

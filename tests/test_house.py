@@ -11,7 +11,7 @@ import phantomseg
 
 ROOT = Path(phantomseg.__file__).parent
 FLOORS = [
-    {"errors", "rng", "runtime", "toml"},
+    {"errors", "memory", "rng", "runtime", "toml"},
     {"labels", "image"},
     {"synth", "network", "evaluation"},
     {"models"},

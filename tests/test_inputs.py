@@ -117,6 +117,7 @@ def test_dicom_series_counts_as_one_scan(tmp_path: Path) -> None:
     assert found(tmp_path, tmp_path / "in") == [
         ("in/p.1/series", "p.1/series_dseg.nii.gz"),
         ("in/p2/converted.nii.gz", "p2/converted_dseg.nii.gz"),
+        ("in/p2", "p2_dseg.nii.gz"),
     ]
     assert found(tmp_path, tmp_path / "in/p.1/series") == [("in/p.1/series", "series_dseg.nii.gz")]
 

@@ -71,7 +71,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     )  # fmt: skip
     record["structures"][0]["name"] = HOSTILE
     record["grid"]["orientation"] = HOSTILE
-    rows = {"names": [HOSTILE], "structures": {HOSTILE: [1.0]}}
+    rows = {"self": 0, "count": 1, "structures": {HOSTILE: [1.0]}}
     failed = {"name": HOSTILE, "error": HOSTILE}
     for text in (with_cohort(page(record), rows), cohort_page([record, failed], {HOSTILE: HOSTILE})):
         assert "<script>alert" not in text
@@ -213,9 +213,9 @@ def test_mosaics_outline_labels_in_their_colour() -> None:
 def test_a_cohort_is_put_in_and_replaced() -> None:
     text = page()
     assert embedded(text, "cohort") == {}
-    rows = {"names": ["a", "</script>"], "structures": {"left putamen": [1.5, float("nan")]}}
+    rows = {"count": 2, "structures": {"</script>": [1.5, float("nan")]}}
     once = with_cohort(text, rows)
-    assert embedded(once, "cohort") == {"names": ["a", "</script>"], "structures": {"left putamen": [1.5, None]}}
+    assert embedded(once, "cohort") == {"count": 2, "structures": {"</script>": [1.5, None]}}
     assert with_cohort(once, {}) == text
     with pytest.raises(PhantomSegError, match="no place for a cohort"):
         with_cohort("<html></html>", rows)
@@ -271,4 +271,4 @@ def test_cohort_page_with_nothing_known_or_nobody() -> None:
 
 def test_cohort_rows_hold_the_scans_that_were_segmented() -> None:
     rows = cohort_rows([*cohort(5000.0, 5100.0), {"name": "bad", "error": "no"}])
-    assert rows == {"names": ["sub-0", "sub-1"], "structures": {"left putamen": [5000.0, 5100.0]}}
+    assert rows == {"count": 2, "structures": {"left putamen": [5000.0, 5100.0]}}

@@ -109,7 +109,9 @@ def test_hostile_names_stay_text(browser: chromium.Browser) -> None:
     name = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     record = report.manifest(name)
     record["structures"][0]["name"] = name
-    page = with_cohort(scan_page(record, *report.head_images(), report.LABELS), {"names": [name], "structures": {}})
+    page = with_cohort(
+        scan_page(record, *report.head_images(), report.LABELS), {"self": 0, "count": 1, "structures": {}}
+    )
     for text in (page, cohort_page([record, {"name": name, "error": name}], {})):
         browser.open(text.replace("Content-Security-Policy", "nothing"))  # escaping alone must do
         assert "owned" not in browser.run("document.title").removeprefix(name)
@@ -195,7 +197,7 @@ def test_places_are_those_of_the_file(browser: chromium.Browser) -> None:
 
 
 def test_headings_sort_and_ranks_wait_for_three_scans(browser: chromium.Browser) -> None:
-    rows = {"names": ["a", "b", "sub-01_T1w"], "structures": {"left putamen": [4000.0, 6000.0, 5000.4]}}
+    rows = {"self": 2, "count": 3, "structures": {"left putamen": [4000.0, 6000.0, 5000.4]}}
     open_head(browser, rows)
     assert names(browser, ".volumes tbody tr") == ["left putamen", "right putamen", "3rd ventricle"]
     click(browser, ".volumes thead .n button")
@@ -206,7 +208,7 @@ def test_headings_sort_and_ranks_wait_for_three_scans(browser: chromium.Browser)
     assert browser.run(display) == "table-cell"
     cell = "document.querySelector('tr[data-name=\"left putamen\"] .rank').textContent"
     assert browser.run(cell) == "50"  # one above, one below, itself left out
-    open_head(browser, {"names": ["a", "sub-01_T1w"], "structures": {"left putamen": [4000.0, 5000.4]}})
+    open_head(browser, {"self": 1, "count": 2, "structures": {"left putamen": [4000.0, 5000.4]}})
     assert browser.run(display) == "none"
 
 

@@ -198,7 +198,7 @@ def dataset(tmp_path: Path) -> Path:
 def test_results_of_a_dataset_are_a_dataset(dataset: Path) -> None:
     outputs = Outputs("both", ("all",), brain=True)
     out = written(dataset, Options(outputs=outputs, extras=(write_report,)))
-    write_summary(out, label_set("freesurfer"), dataset)
+    write_summary(out, label_set("freesurfer"))
     names = Names(PurePath("sub-1/anat"), "sub-1", suffix="T1w")
     expected = {*names.results} - {names.overlay}
     assert {path.relative_to(out) for path in (out / "sub-1").rglob("*.*")} == expected
@@ -243,13 +243,15 @@ def test_reports_tell_of_each_other(tmp_path: Path) -> None:
     for name in "abc":
         phantom.save(tmp_path / "in" / f"{name}.nii.gz", cube())
     out = written(tmp_path / "in", Options(extras=(write_report,)))
-    write_cohort_report(out, {"d.nii.gz": "it is <no> scan"})
+    write_cohort_report(out, "freesurfer", {"d.nii.gz": "it is <no> scan"})
     pages = {name: (out / f"{name}_report.html").read_text(encoding="utf-8") for name in "abc"}
-    assert all('"names":["a","b","c"]' in page for page in pages.values())
+    for place, name in enumerate("abc"):
+        assert f'"self":{place},"count":3' in pages[name]
+        assert all(f"{other}.nii.gz" not in pages[name] for other in "abcd" if other != name)  # nor any other patient
     page = (out / "report.html").read_text(encoding="utf-8")
     assert all(f'href="{name}_report.html"' in page for name in "abc") and "it is &lt;no&gt; scan" in page
     (out / "b_report.html").unlink()  # which does not keep others from theirs
-    write_cohort_report(out, {})
+    write_cohort_report(out, "freesurfer", {})
     page = (out / "report.html").read_text(encoding="utf-8")
     assert 'href="a_report.html"' in page and 'href="b_report.html"' not in page and 'data-name="b"' in page
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []

@@ -63,7 +63,8 @@ def _versions() -> Iterator[Row]:
 def _machine(place: torch.device) -> Iterator[Row]:
     import torch
 
-    from phantomseg.runtime import available_bytes, hardware, limit_bytes, physical_cores
+    from phantomseg.memory import available_bytes, limit_bytes
+    from phantomseg.runtime import hardware, physical_cores
 
     yield "runs on", hardware(place)
     yield "cores", f"{physical_cores()} physical, {torch.get_num_threads()} threads used by default"

@@ -58,6 +58,7 @@ def run(
     DIR/volumes.tsv, report.html and colour tables for all; names of BIDS derivatives where SCAN is a BIDS dataset.
     Exit code 1 if some scans failed, 2 if all did.
     """
+    from phantomseg.inference.claim import sweep
     from phantomseg.inference.cohort import Options, segment_jobs
     from phantomseg.inference.inputs import Selection, find_jobs
     from phantomseg.inference.results import Outputs
@@ -68,6 +69,7 @@ def run(
     from phantomseg.report.cohort_report import write_cohort_report
 
     place = begin(device, threads)
+    sweep(output)  # what a killed run left is no scan
     jobs = find_jobs(scans, output, Selection(tuple(participant or ()), tuple(session or ()), volume))
     wanted = tuple(name.strip() for name in probabilities.split(",")) if probabilities else ()
     options = Options(
@@ -90,11 +92,10 @@ def run(
         _follow(segment_jobs(jobs, output, loaded, options), len(jobs), outcomes)
     finally:
         if any(not outcome.error for outcome in outcomes):
-            datasets = (outcome.job.dataset for outcome in outcomes)
-            write_summary(output, label_set(labels), next((root for root in datasets if root is not None), None))
+            failed = {outcome.job.names.name: outcome.error for outcome in outcomes if outcome.error}
+            write_summary(output, label_set(labels), failed)
             if report:
-                failed = {str(outcome.job.scan): outcome.error for outcome in outcomes if outcome.error}
-                write_cohort_report(output, failed)
+                write_cohort_report(output, labels, failed)
     failures = sum(bool(outcome.error) for outcome in outcomes)
     if failures:
         raise typer.Exit(2 if failures == len(jobs) else 1)

@@ -22,20 +22,21 @@ APART_MM = 1.0
 UNITS = {0: "no unit", 1: "metres", 2: "mm", 3: "microns"}  # of the field xyzt_units
 
 
-def check_scan(scan: Image) -> tuple[Finding, ...]:
+def check_scan(scan: Image, ct: bool | None = None) -> tuple[Finding, ...]:
     """Everything that can be told of a scan without segmenting it; takes a fraction of a second.
 
     Findings of the level "ok" state a value that is as it should be; those of the file come first.
 
     Args:
         scan: from `read_image`.
+        ct: whether it was said to be computed tomography, or not; by default, values tell.
 
     >>> scan = Image(np.random.default_rng(0).normal(100, 9, (150, 180, 160)), np.diag([1, 1, 1, 1]))
     >>> [finding.what for finding in check_scan(scan) if finding.level == "ok"][0]
     'grid 150 × 180 × 160 voxels'
     """
     checks: tuple[Callable[[Image], Finding], ...] = (_grid, _spacing, _view, _orientation, _angles, _forms, _units)
-    return (*scan.findings, *(check(scan) for check in checks), *check_values(scan.voxels))
+    return (*scan.findings, *(check(scan) for check in checks), *check_values(scan.voxels, ct))
 
 
 def _grid(scan: Image) -> Finding:

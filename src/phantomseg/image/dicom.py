@@ -19,10 +19,14 @@ from phantomseg.image.finding import Finding
 from phantomseg.image.header import check_memory
 from phantomseg.image.image import Image
 from phantomseg.image.slices import Slice, ordered, place, slices_of
-from phantomseg.image.stream import explained, is_dicom
+from phantomseg.image.stream import SUFFIXES, explained, is_dicom
 from phantomseg.image.voxels import fill, mask
 
 LOOKED_AT = 20  # files that tell whether a folder is one of DICOM
+OTHERS = (
+    *(*SUFFIXES, ".json", ".txt", ".csv", ".tsv", ".html", ".xml", ".pdf"),
+    *(".jpg", ".jpeg", ".png", ".bval", ".bvec"),
+)
 NAMED = 4  # series named in a message
 TAGS = [
     *("SeriesInstanceUID", "SeriesDescription", "ImageType", "Rows", "Columns", "SamplesPerPixel", "PixelSpacing"),
@@ -32,9 +36,15 @@ TAGS = [
 
 
 def is_dicom_folder(path: Path) -> bool:
-    """Whether one of the first files in a folder is DICOM, by its mark; False for what is no folder."""
+    """Whether one of the first files in a folder is DICOM, by its mark; False for what is no folder.
+
+    Files whose names say that they are something else do not count among the first.
+    """
     try:
-        return os.path.isdir(path) and any(is_dicom(file) for file in itertools.islice(_files(path), LOOKED_AT))
+        if not os.path.isdir(path):
+            return False
+        unknown = (file for file in _files(path) if not file.name.lower().endswith(OTHERS))
+        return any(is_dicom(file) for file in itertools.islice(unknown, LOOKED_AT))
     except OSError:  # a folder that may not be looked into
         return False
 

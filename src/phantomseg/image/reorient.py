@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from phantomseg.errors import GeometryError
+from phantomseg.image.finding import Finding
 from phantomseg.image.image import Image
 
 MM, SPACE = 2, 7  # of the field xyzt_units
@@ -25,15 +26,22 @@ def reoriented(scan: Image, axcodes: str) -> Image:
     Raises:
         GeometryError: other codes.
 
+    Where the codes are not those of the affine, a finding says so.
+
     >>> scan = reoriented(Image(np.zeros((3, 3, 3)), np.diag([2, 1, 1, 1])), "ALS")
     >>> scan.affine.tolist()
     [[0.0, -1.0, 0.0, 3.0], [2.0, 0.0, 0.0, -1.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
     """
+    before = "".join(str(code) for code in nib.aff2axcodes(scan.affine))
+    said = []
+    if before != axcodes.upper():
+        what = f"axes declared to run to {axcodes.upper()}, not to {before}: results have the declared affine"
+        said.append(Finding("warning", what, "repair the file's header too, or they will not overlay"))
     affine = np.eye(4)
     affine[:3, :3] = _directions(axcodes) * scan.spacing_mm
     middle = (np.array(scan.shape) - 1) / 2
     affine[:3, 3] = scan.affine[:3, :3] @ middle + scan.affine[:3, 3] - affine[:3, :3] @ middle
-    return replace(scan, affine=affine, header=_header_with(scan.header, affine))
+    return replace(scan, affine=affine, header=_header_with(scan.header, affine), findings=(*scan.findings, *said))
 
 
 def _directions(axcodes: str) -> np.ndarray:

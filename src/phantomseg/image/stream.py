@@ -100,6 +100,8 @@ def check_name(path: Path) -> None:
     Raises:
         ScanError: says what it is instead.
     """
+    if path.is_dir():
+        raise ScanError(f"{path} is a folder, wanted a scan, or a folder with a DICOM series that may be read")
     if not path.is_file():
         raise ScanError(f"{path} does not exist or is no file; check the path")
     name = path.name.lower()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from phantomseg.image.finding import Finding
-from phantomseg.image.intensity import AIR_HU, HIGH, LOW, MOST_VALUES, is_tomography
+from phantomseg.image.intensity import AIR_HU, HIGH, LOW, MOST_VALUES, SOFT_TISSUE_HU, is_tomography
 
 FEWEST_VALUES = 16
 MOST_CLIPPED = 0.01  # of the voxels above the lowest value
@@ -16,18 +16,28 @@ THINNING = 8  # every so many voxels tell whether a slice may hold one value
 NAMED_SLICES = 5
 
 
-def check_values(voxels: np.ndarray) -> tuple[Finding, ...]:
+def check_values(voxels: np.ndarray, ct: bool | None = None) -> tuple[Finding, ...]:
     """What the values of a scan tell, from a regular subset of them.
 
     Args:
         voxels: (I, J, K), finite.
+        ct: whether it was said to be computed tomography, or not; by default, values tell.
     """
     flat = voxels.ravel(order="K")
     subset = np.sort(flat[:: -(-flat.size // MOST_VALUES) | 1])
     low, high = float(voxels.min()), float(voxels.max())
     grey = _grey(voxels, subset)
     clipped = (_clipped(subset, high),) if grey.level == "ok" else ()  # labels would seem so
-    return (_kind(voxels, subset, low, high), grey, *clipped, _slices(voxels))
+    kind = _kind(voxels, subset, low, high) if ct is None else _told(ct, low, high)
+    return (kind, grey, *clipped, _slices(voxels))
+
+
+def _told(ct: bool, low: float, high: float) -> Finding:
+    reach = f"values from {low:.4g} to {high:.4g}"
+    if ct and low >= SOFT_TISSUE_HU[0]:
+        what = f"{reach}: no air as in Hounsfield units; taken as CT, as declared"
+        return Finding("warning", what, "leave out --ct, unless it is CT in Hounsfield units")
+    return Finding("ok", f"{reach}: {'CT in Hounsfield units' if ct else 'MR or other'}, as declared")
 
 
 def _kind(voxels: np.ndarray, subset: np.ndarray, low: float, high: float) -> Finding:

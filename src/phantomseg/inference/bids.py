@@ -112,11 +112,13 @@ def image_sidecar(source: str, stripped: bool, resolution: str = "") -> dict[str
 
 
 def _segmentation(description: str, source: str, resolution: str) -> dict[str, Any]:
-    return {**_common(description, source, resolution), "SpatialReference": source, "Manual": False}
+    content = {**_common(description, source, resolution), "Manual": False}
+    return {**content, "SpatialReference": source} if source else content
 
 
 def _common(description: str, source: str, resolution: str) -> dict[str, Any]:
-    content = {"Description": description, "Sources": [source]}
+    content: dict[str, Any] = {"Description": description}
+    content |= {"Sources": [source]} if source else {}  # scans of no dataset have no address in one
     return {**content, "Resolution": resolution} if resolution else content
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from filelock import FileLock, Timeout
 
+from phantomseg.errors import ScanError
+
+MOVED = ".moved"  # in a stage, while its results are moved: which these are, the last one last
 HIDDEN = ".phantomseg"  # locks, and files that are being written
 
 
@@ -26,17 +30,20 @@ def claimed(folder: Path, key: str, wait: bool) -> Iterator[Path]:
 
     Raises:
         Timeout: another process is at it, and `wait` is not set.
+        ScanError: `folder` can be no folder.
     """
     stage, lock = folder / HIDDEN / key, _lock(folder, key)
     while not lock.is_locked:
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has removed the empty folder
+        try:
             stage.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
+        except (FileNotFoundError, FileExistsError):  # another process has removed the empty folder
+            _check_places(stage.parent)
     try:
-        shutil.rmtree(stage, ignore_errors=True)
+        _clear(stage, folder)
         yield stage
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        _clear(stage, folder)
         with contextlib.suppress(OSError):  # some systems keep a file that is open
             os.unlink(lock.lock_file)  # while it is held: who waits sees that it is gone, and makes a new one
         lock.release()
@@ -64,10 +71,35 @@ def move(stage: Path, folder: Path, paths: Iterable[PurePath]) -> list[Path]:
     return placed
 
 
+def move_whole(stage: Path, folder: Path, paths: Sequence[PurePath], before: set[str]) -> list[Path]:
+    """Bring results into place of which none counts without the last one; cut short, all of it is taken back.
+
+    Args:
+        stage: where they are now.
+        folder: where they go.
+        paths: of the results, below both.
+        before: results that these take the place of.
+    """
+    every = [*sorted(before), *(path.as_posix() for path in paths)]
+    (stage / MOVED).write_text(json.dumps(every), encoding="ascii")
+    (folder / paths[-1]).unlink(missing_ok=True)
+    for name in before - set(every[len(before) :]):
+        (folder / name).unlink(missing_ok=True)
+    placed = move(stage, folder, paths)
+    (stage / MOVED).unlink()
+    return placed
+
+
+def being_moved(folder: Path) -> set[Path]:
+    """Results in `folder` that some process is moving there, or was when it was killed."""
+    stages = (folder / HIDDEN).iterdir() if (folder / HIDDEN).is_dir() else ()
+    return {folder / name for stage in stages for name in _moving(stage)}
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left; what others are at stays."""
     left: set[str] = set()
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         left = {path.name.removesuffix(".lock") for path in (folder / HIDDEN).iterdir()}
     for key in sorted(left):
         with contextlib.suppress(OSError), claimed(folder, key, wait=False):
@@ -78,6 +110,27 @@ def remove_if_empty(folder: Path) -> None:
     """Remove a folder unless something is in it."""
     with contextlib.suppress(OSError):  # another process is at work, or has cleaned up
         folder.rmdir()
+
+
+def _moving(stage: Path) -> list[str]:
+    """What was being moved out of a stage, unless all of it has been."""
+    try:
+        names: list[str] = json.loads((stage / MOVED).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return []
+    return names if (stage / names[-1]).exists() else []
+
+
+def _clear(stage: Path, folder: Path) -> None:
+    for name in _moving(stage):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _check_places(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise ScanError(f"{place} is a file, or a link to nothing; wanted a folder, choose another one")
 
 
 def _lock(folder: Path, key: str) -> FileLock:

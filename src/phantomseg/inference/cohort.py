@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,17 +29,20 @@ from phantomseg.image.finding import Finding
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference import bids
-from phantomseg.inference.claim import claimed, is_claimed, move, remove_if_empty, sweep
+from phantomseg.inference.claim import claimed, is_claimed, move_whole, remove_if_empty, sweep
 from phantomseg.inference.find import finder
+from phantomseg.inference.folder import check_dataset, check_ours, write_description
 from phantomseg.inference.inputs import Job
 from phantomseg.inference.manifest import described, finished, read_manifest, read_manifests, request_hash, scan_sha256
 from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
 from phantomseg.inference.segment import Segmentation, segment
-from phantomseg.inference.tables import write_json
+from phantomseg.inference.tables import is_structures, write_json
 from phantomseg.labels import label_set, merge
+from phantomseg.memory import available_bytes, forget_peak, peak_bytes, used_bytes
 from phantomseg.network.model import Model
-from phantomseg.runtime import forget_peak, hardware, peak_bytes
+from phantomseg.runtime import hardware
 
+COPIES = 3  # of the voxels that reading, turning and writing hold at once
 KEY_DIGITS = 32  # of a checksum; names may be longer than names of files
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
@@ -84,7 +88,7 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
     Volumes that another process is at are left for the end, and skipped once that process has finished them.
 
     Raises:
-        ScanError: the folder holds results of another label set.
+        ScanError: the folder holds results of another label set or dataset, or files of others in places of ours.
         LabelError: the model does not predict such a label set, or it has no such label.
     """
     merge(model.labels.name, label_set(options.labels).name)
@@ -93,7 +97,9 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
         merge(model.labels.name, BRAIN)
     if folder.exists() and not folder.is_dir():
         raise ScanError(f"{folder} is a file, wanted a folder for the results; choose another name")
-    _check_folder(jobs, folder, options)
+    check_ours(folder)
+    check_dataset(folder, [job.dataset for job in jobs if job.dataset is not None])
+    _check_labels(jobs, folder, options)
     waiting = []
     existed = folder.is_dir()
     try:
@@ -113,7 +119,7 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
             remove_if_empty(folder)
 
 
-def _check_folder(jobs: list[Job], folder: Path, options: Options) -> None:
+def _check_labels(jobs: list[Job], folder: Path, options: Options) -> None:
     """A cohort has one label set, or its tables would have no common columns."""
     ours = {job.names.manifest.as_posix() for job in jobs}
     for manifest in read_manifests(folder):
@@ -149,6 +155,7 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
         with claimed(folder, key, wait) as stage:
             if options.resume and finished(folder, job.names, wanted):
                 return Outcome(job, skipped=True)
+            _check_names(folder, job, request)
             written, also = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
             return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
@@ -159,10 +166,23 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
         return Outcome(job, error=reason if str(job.scan) in reason else f"{job.scan}: {reason}")
 
 
+def _check_names(folder: Path, job: Job, request: dict[str, Any]) -> None:
+    """Results of a scan may take the place of none but its own."""
+    before = read_manifest(folder / job.names.manifest)
+    if before is None or before.get("scan_sha256") == request["scan_sha256"]:
+        return
+    if before.get("path") != os.path.abspath(job.scan):
+        raise ScanError(
+            f"{folder / job.names.manifest} is of {before['scan']}, and results of {job.scan} would replace it; choose "
+            "another output folder, or name the scans in a table"
+        )
+
+
 def _read(job: Job, options: Options) -> tuple[Image, tuple[Finding, ...]]:
-    most = None if options.most_bytes is None else int(options.most_bytes)
-    scan = read_image(job.scan, job.volume, most, options.axcodes)
-    findings = check_scan(scan)
+    left = available_bytes() if options.most_bytes is None else options.most_bytes - used_bytes()
+    most = options.most_bytes if left <= 0 else left / COPIES  # what is used up already is told later
+    scan = read_image(job.scan, job.volume, None if most is None else int(most), options.axcodes)
+    findings = check_scan(scan, options.ct)
     error = next((finding for finding in findings if finding.level == "error"), None)
     if error is not None:
         raise ScanError(f"{job.scan}: {error.what}; {error.fix}")
@@ -196,6 +216,7 @@ def _segment(
         "name": names.name,
         "manifest": names.manifest.as_posix(),
         "scan": str(work.job.scan),
+        "path": os.path.abspath(work.job.scan),
         **request,
         "hash": request_hash(request),
         "model": {"name": options.model, "weights_sha256": work.model.weights_sha256},
@@ -258,9 +279,18 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
 
 def _move(work: Work, written: list[PurePath]) -> list[Path]:
     """Results into place, the manifest last: until it is there, the scan counts as not done."""
-    manifest = work.folder / work.job.names.manifest
-    before = read_manifest(manifest) or {"outputs": []}
-    manifest.unlink(missing_ok=True)
-    for path in {entry["path"] for entry in before["outputs"]} - {path.as_posix() for path in written}:
-        (work.folder / path).unlink(missing_ok=True)  # another label set's probabilities, for instance
-    return move(work.stage, work.folder, written)
+    names, dataset = work.job.names, work.job.dataset
+    before = read_manifest(work.folder / names.manifest)
+    known = {names.manifest.as_posix(), *(entry["path"] for entry in (before or {"outputs": []})["outputs"])}
+    if before is None and is_structures(work.folder / names.volumes):  # its manifest was damaged or removed
+        known = {path.as_posix() for path in names.results}
+    for path in written:
+        if path.as_posix() not in known and (work.folder / path).exists():
+            raise ScanError(
+                f"{work.folder / path} would be replaced, and no manifest says that it is a result; rename or remove "
+                "it, or choose another output folder"
+            )
+    if dataset is not None:
+        write_description(work.folder, dataset)
+    before_now = {path for path in known if (work.folder / path).is_file()}
+    return move_whole(work.stage, work.folder, written, before_now)

@@ -10,11 +10,13 @@ from pathlib import Path, PurePath
 
 from phantomseg.errors import PhantomSegError, ScanError, one_sentence
 from phantomseg.image.dicom import is_dicom_folder
-from phantomseg.image.files import stem, volume_count
+from phantomseg.image.files import volume_count
 from phantomseg.image.stream import SUFFIXES
 from phantomseg.inference import lists
+from phantomseg.inference.claim import being_moved
+from phantomseg.inference.manifest import ENDING, read_manifest
 from phantomseg.inference.names import Found, Names, plain_names
-from phantomseg.inference.rawdata import find_raw, is_dataset, is_derivative
+from phantomseg.inference.rawdata import find_raw, is_dataset, is_derivative, raw_scans
 
 
 @dataclass(frozen=True)
@@ -79,42 +81,54 @@ def _find_in_folder(source: Path, output: Path) -> list[Found]:
     if any(is_derivative(folder) for folder in (source, *source.resolve().parents)):
         raise ScanError(f"{source} holds results of a BIDS dataset, wanted scans; give its files one by one, or a list")
     here = os.path.realpath(output) == os.path.realpath(source)
-    scans = list(_walk(source, set() if here else {os.path.realpath(output)}, here))
-    if not scans:
+    for parent in source.resolve().parents:
+        if source.resolve().relative_to(parent).parts[0].startswith("sub-") and is_dataset(parent):
+            raise ScanError(
+                f"{source} is part of the BIDS dataset {parent}; give that, with --participant and --session if need be"
+            )
+    found = list(_walk(source, source, output, set() if here else {os.path.realpath(output)}))
+    if not found:
         raise ScanError(f"{source} holds no scans ({', '.join(SUFFIXES)} or a DICOM series); check the folder")
-    places = [PurePath() if scan == source else scan.parent.relative_to(source) for scan in scans]
-    return [Found(scan, plain_names(scan, place)) for scan, place in zip(scans, places, strict=True)]
+    return found
 
 
-def _walk(folder: Path, visited: set[str], is_output: bool) -> Iterator[Path]:
+def _walk(folder: Path, source: Path, output: Path, visited: set[str]) -> Iterator[Found]:
     """Scans in a folder, then those in its subfolders; links that lead in a circle are followed once."""
     real = os.path.realpath(folder)
     if real in visited:
         return
     visited.add(real)
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    place = folder.relative_to(source)
+    try:
+        if folder != source and is_dataset(folder):
+            yield from raw_scans(folder)
+            return
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except PermissionError:
+        yield Found(folder, plain_names(folder, place.parent))  # reading it will say why
+        return
     folders = {path: path.is_dir() for path in entries}
     files = [path for path in entries if not folders[path]]
-    written = _written(files, is_output)
-    images = [path for path in files if path.name.lower().endswith(SUFFIXES) and path.name.casefold() not in written]
-    if images:
-        yield from images
-    elif files and is_dicom_folder(folder):
-        yield folder
+    written = {name.casefold() for name in _written(files)} | {path.name.casefold() for path in being_moved(output)}
+    for path in files:
+        if path.name.lower().endswith(SUFFIXES) and path.name.casefold() not in written:
+            yield Found(path, plain_names(path, place))
+    if files and is_dicom_folder(folder):
+        yield Found(folder, plain_names(folder, place.parent))
     for path in entries:
         if folders[path] and path.name != "derivatives" and not is_derivative(path):
-            yield from _walk(path, visited, is_output)
+            yield from _walk(path, source, output, visited)
 
 
-def _written(files: list[Path], is_output: bool) -> set[str]:
-    """Names of results beside a manifest, which tells the prefix of all that was written with it.
-
-    Where results go to this very folder, a killed run may have left some without a manifest: those of its scans.
-    """
-    ending = "_manifest.json"
-    prefixes = [path.name.removesuffix(ending) for path in files if path.name.endswith(ending)]
-    prefixes += [stem(path) for path in files if is_output and path.name.lower().endswith(SUFFIXES)]
-    return {result.name.casefold() for prefix in prefixes for result in Names(PurePath(), prefix).results}
+def _written(files: list[Path]) -> Iterator[str]:
+    """Names of results beside their manifest; a damaged one tells at least what they all begin with."""
+    for path in files:
+        if path.name.endswith(ENDING):
+            manifest = read_manifest(path)
+            if manifest is not None:
+                yield from (PurePath(entry["path"]).name for entry in manifest["outputs"])
+            else:
+                yield from (result.name for result in Names(PurePath(), path.name.removesuffix(ENDING)).results)
 
 
 def _select(found: list[Found], selection: Selection) -> list[Found]:

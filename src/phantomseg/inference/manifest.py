@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from phantomseg.image.dicom import is_dicom_folder
+from phantomseg.image.stream import is_dicom
 from phantomseg.inference.claim import HIDDEN
 from phantomseg.inference.names import Names
 from phantomseg.network.model import sha256
@@ -31,15 +33,15 @@ REPORTS = (".html",)  # these change when the cohort does
 
 
 def scan_sha256(scan: Path) -> str:
-    """Checksum of a file, or of all files of a DICOM folder and their names; empty where reading will say why."""
+    """Checksum of a file, or of all DICOM files in a folder and their names; empty where reading will say why."""
     if scan.is_file():
         status = scan.stat()
         return _file_sha256(str(scan), status.st_mtime_ns, status.st_size)
     if not (scan.is_dir() and is_dicom_folder(scan)):
         return ""
-    names = sorted(path for path in scan.iterdir() if path.is_file())
+    names = sorted(path for path in scan.iterdir() if path.is_file() and is_dicom(path))
     parts = [f"{path.name} {sha256(path)}" for path in names]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @lru_cache(maxsize=8)  # one file may hold many volumes
@@ -86,10 +88,16 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def read_manifests(folder: Path) -> list[dict[str, Any]]:
-    """Every manifest below a folder, sorted by path."""
+    """Every manifest below a folder, sorted by path; those of folders of results inside it are not its own."""
     paths = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name != HIDDEN]
         paths += [Path(place) / name for name in files if name.endswith(ENDING)]
-    found = [read_manifest(path) for path in sorted(paths)]
-    return [manifest for manifest in found if manifest is not None]
+    found = [(path, read_manifest(path)) for path in sorted(paths)]
+    return [manifest for path, manifest in found if manifest is not None and folder / manifest["manifest"] == path]
+
+
+def current(folder: Path, labels: str, failed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Manifests of one label set, without those of scans that failed since."""
+    found = read_manifests(folder)
+    return [m for m in found if m["options"]["labels"] == labels and m["name"] not in failed]

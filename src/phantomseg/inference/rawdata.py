@@ -40,15 +40,21 @@ def find_raw(dataset: Path, output: Path) -> list[Found]:
         raise ScanError(
             f"results of {dataset} would be mixed with it; write to {dataset}/derivatives/phantomseg instead"
         )
-    found = []
-    for participant in _subfolders(dataset, "sub-"):
-        for folder in _anatomical_folders(participant):
-            found += [scan for path in sorted(folder.iterdir()) if (scan := _read_name(path, dataset))]
+    found = raw_scans(dataset)
     if not found:
         raise ScanError(
             f"{dataset} holds no anatomical scans with BIDS names, wanted files like sub-01/anat/sub-01_T1w.nii.gz; "
             "rename them, or give the files themselves"
         )
+    return found
+
+
+def raw_scans(dataset: Path) -> list[Found]:
+    """As `find_raw`; of a dataset without anatomical scans, none."""
+    found = []
+    for participant in _subfolders(dataset, "sub-"):
+        for folder in _anatomical_folders(participant):
+            found += [scan for path in sorted(folder.iterdir()) if (scan := _read_name(path, dataset))]
     return found
 
 

@@ -17,8 +17,8 @@ from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
 from phantomseg.labels import LabelSet, has_merge, label_set
+from phantomseg.memory import available_bytes, used_bytes
 from phantomseg.network.model import Model
-from phantomseg.runtime import available_bytes, used_bytes
 
 INTRACRANIAL = "intracranial"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ def cohort_page(manifests: list[dict[str, Any]], links: dict[str, str]) -> str:
         links: path of the scan's own report, relative to this page, for each name that has one.
     """
     rows = measured(manifests)
-    hrefs = {name: quote(path, safe="/") for name, path in links.items()}
+    hrefs = {name: quote(os.fsencode(path), safe="/") for name, path in links.items()}
     body = f"""{_header(manifests, rows)}
 <main>
 <section><h2>Scans</h2>

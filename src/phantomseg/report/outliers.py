@@ -40,10 +40,10 @@ def robust_z(values: list[float | None]) -> list[float | None]:
 
 
 def cohort_rows(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Names and volumes of the scans that were segmented, as `with_cohort` takes them."""
+    """How many scans were segmented, and their volumes, as `with_cohort` takes them: no page names other scans."""
     done = [manifest for manifest in manifests if not manifest.get("error")]
     structures = {row.name: row.volumes_mm3 for row in measured(done) if row.name != INTRACRANIAL}
-    return {"names": [manifest["name"] for manifest in done], "structures": structures}
+    return {"count": len(done), "structures": structures}
 
 
 def measured(manifests: list[dict[str, Any]]) -> list[Measured]:

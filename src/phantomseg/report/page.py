@@ -55,14 +55,15 @@ def with_cohort(page: str, rows: dict[str, Any]) -> str:
 
     Args:
         page: from `scan_page`.
-        rows: {"names": [scan, …], "structures": {structure: [mm³ or None, one a scan], …}}; shown from three scans on.
+        rows: {"self": place of this scan, "count": of scans, "structures": {structure: [mm³ or None, one a scan], …}};
+            shown from three scans on.
 
     Raises:
         PhantomSegError: the page has no place for a cohort.
 
     >>> page = "before " + NO_COHORT + " after"
-    >>> with_cohort(with_cohort(page, {"names": ["a"]}), {"names": []})
-    'before <script type="application/json" id="cohort">{"names":[]}</script> after'
+    >>> with_cohort(with_cohort(page, {"count": 1}), {"count": 2})
+    'before <script type="application/json" id="cohort">{"count":2}</script> after'
     """
     before, opening, rest = page.partition(OPENING)
     _, closing, after = rest.partition(CLOSING)

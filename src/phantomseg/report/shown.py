@@ -10,7 +10,7 @@ from PIL import Image as Picture
 from phantomseg.errors import GeometryError, LabelError
 from phantomseg.image.grid import canonical, content_box
 from phantomseg.image.image import Image
-from phantomseg.image.intensity import AIR_HU, windowed
+from phantomseg.image.intensity import is_tomography, windowed
 from phantomseg.labels import LabelSet
 
 MOST_VOXELS = 6_000_000
@@ -64,7 +64,7 @@ def shown(
     if len(labels) > 256:
         raise LabelError(f"label set {labels.name} has {len(labels)} labels, a page shows at most 256; merge some")
     upright, ids = canonical(scan), canonical(scan.with_voxels(labels_image.voxels)).voxels
-    ct = upright.voxels.min() <= AIR_HU if ct is None else ct
+    ct = is_tomography(upright.voxels) if ct is None else ct
     low, high = _range(windowed(_regular_subset(upright.voxels), ct), _regular_subset(ids) > 0)
     box_low, box_high = _content(upright.voxels, ids, low + DARK * (high - low))
     inside = tuple(slice(a, b) for a, b in zip(box_low, box_high, strict=True))

@@ -20,9 +20,8 @@ const drawStrip = (canvas, others, own) => {
 };
 
 const showRanks = () => {
-  const { names = [], structures = {} } = embedded("cohort");
-  if (names.length < FEWEST) return;
-  const self = names.indexOf(embedded("scan").name);
+  const { self = -1, count = 0, structures = {} } = embedded("cohort");
+  if (count < FEWEST) return;
   for (const row of document.querySelectorAll(".volumes tbody tr")) {
     const cell = row.querySelector(".rank");
     const own = Number(row.dataset.volume ?? NaN);

@@ -1,0 +1,104 @@
+"""Memory: what there is for this process, and what it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
+CGROUP = "/sys/fs/cgroup/"
+CGROUPS = {  # for both versions: controller, and files with the limit, the use and the part of it that is cached files
+    "": ("", ("memory.max", "memory.current", "inactive_file")),
+    "memory": ("memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+}
+PROCESS = "/proc/self/cgroup"
+
+
+class MallInfo(ctypes.Structure):
+    """What glibc's mallinfo2 tells."""
+
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
+
+
+def available_bytes() -> float:
+    """Memory that this process may still take: what the machine has free, or what its cgroup leaves (Linux)."""
+    found = [_free_bytes()]
+    for place, (limit, used, cached) in _cgroups():
+        with contextlib.suppress(OSError, ValueError):  # no such cgroup, or its limit is "max"
+            rows = (place / "memory.stat").read_text().splitlines()
+            files = float(dict(row.split() for row in rows).get(cached, 0))
+            found.append(float((place / limit).read_text()) - float((place / used).read_text()) + files)
+    return max(0.0, min(found)) + kept_bytes()
+
+
+def limit_bytes() -> float | None:
+    """What the cgroup of this process may hold in all, None where it has no limit (Linux)."""
+    found = []
+    for place, (limit, _, _) in _cgroups():
+        with contextlib.suppress(OSError, ValueError):  # no such cgroup, or its limit is "max"
+            found.append(float((place / limit).read_text()))
+    return min((limit for limit in found if limit < UNLIMITED_BYTES), default=None)
+
+
+def _cgroups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Folders of the groups that this process is in, from its own up to the root of each hierarchy."""
+    own = Path(PROCESS)
+    lines = own.read_text().splitlines() if own.is_file() else []
+    paths = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+    for root, (controllers, files) in CGROUPS.items():
+        group = PurePosixPath(next((p for key, p in paths.items() if controllers in key.split(",")), "/"))
+        for path in (group, *group.parents):
+            yield Path(f"{CGROUP}{root}{path}"), files
+
+
+def _free_bytes() -> float:
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    free = [float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    if free:
+        return free[0]
+    return 0.6 * float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if hasattr(os, "sysconf") else 4e9
+
+
+def used_bytes() -> float:
+    """Memory that this process holds and uses now; on systems other than Linux, the most it ever held."""
+    status = Path("/proc/self/statm")
+    if status.is_file():
+        return float(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") - kept_bytes()
+    return peak_bytes()
+
+
+def kept_bytes() -> float:
+    """Memory that the C library keeps for this process after it was freed (glibc): it is taken again first."""
+    try:
+        mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return 0.0
+    mallinfo.restype = MallInfo
+    return float(mallinfo().fordblks)
+
+
+def peak_bytes() -> float:
+    """Most memory that this process has held since it began, or since `forget_peak` (Linux)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM"):
+            return float(line.split()[1]) * 1024
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
+    most = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin anew (Linux, where the system allows it)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

@@ -191,6 +191,17 @@ def test_kinds_of_scan() -> None:
     assert check_scan(scan(stripped))[7].what.endswith("MR or other, 50 % are 0 (stripped or masked)")
 
 
+def test_kind_that_was_declared() -> None:
+    little_air = grey()
+    little_air[0, 0, 0] = -1000
+    assert only(scan(little_air)).endswith("low for MR, but not those of CT; taken as MR")
+    assert check_scan(scan(little_air), ct=True)[7].what.endswith("CT in Hounsfield units, as declared")
+    assert check_scan(scan(little_air), ct=False)[7].what.endswith("MR or other, as declared")
+    (finding,) = [finding for finding in check_scan(scan(), ct=True) if finding.level == "warning"]
+    assert finding.what.endswith("no air as in Hounsfield units; taken as CT, as declared")
+    assert finding.fix == "leave out --ct, unless it is CT in Hounsfield units"
+
+
 def test_what_was_doubtful_in_the_file_comes_first(tmp_path: Path) -> None:
     voxels = grey()
     voxels[3, 3, 3] = np.nan
@@ -206,6 +217,9 @@ def test_axes_declared_anew() -> None:
     assert repaired.voxels is image.voxels
     np.testing.assert_allclose(repaired.affine[:3, :3], np.diag([-5.5, -5.5, 5.5]), atol=1e-12)
     np.testing.assert_allclose(repaired.spacing_mm, image.spacing_mm)
+    (finding,) = repaired.findings
+    assert finding.what == "axes declared to run to LPS, not to RAI: results have the declared affine"
+    assert reoriented(image, "RAI").findings == ()
     middle = [11.5, 13.5, 12.5, 1]
     np.testing.assert_allclose(repaired.affine @ middle, image.affine @ middle)
     permuted = reoriented(scan(affine=scaled(1, 2, 3)), "SLA")  # first axis to superior, and so on

@@ -72,6 +72,9 @@ def test_a_series(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     assert is_dicom_folder(folder)
     assert not is_dicom_folder(tmp_path)
+    for number in range(30):  # which sort first
+        (folder / f"A{number}.jpg").write_bytes(b"no image")
+    assert is_dicom_folder(folder)
     assert volume_count(folder) == 1
     image = read_image(folder)
     assert image.voxels.dtype == np.float32

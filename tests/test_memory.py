@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from phantomseg import memory
 from phantomseg.memory import available_bytes, limit_bytes
@@ -45,6 +46,11 @@ def limited(place: Path, limit: str, used: int, cached: int) -> None:
     (place / "memory.limit_in_bytes").write_text(f"{limit}\n")
     (place / "memory.usage_in_bytes").write_text(f"{used}\n")
     (place / "memory.stat").write_text(f"rss 5\ntotal_inactive_file {cached}\n")
+
+
+def test_memory_of_a_gpu_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000, 9_000_000))
+    assert available_bytes(torch.device("cuda")) == 2e6 < available_bytes(torch.device("cpu"))
 
 
 def test_memory_limit_is_the_least_of_its_groups(groups: Path) -> None:

@@ -160,6 +160,9 @@ def test_tomography_is_windowed() -> None:
     volume = shown(scan, nothing, report.LABELS)
     assert (volume.low, volume.high, volume.window, volume.unit) == (-150.0, 250.0, (-40.0, 120.0), "HU")
     assert shown(scan, nothing, report.LABELS, ct=False).low == -1000.0
+    bright = np.random.default_rng(0).normal(600, 60, (8, 8, 8)).astype(np.float32)
+    bright[0, 0, 0] = -1000.0  # one voxel makes no tomography
+    assert shown(Image(bright, np.eye(4)), nothing, report.LABELS).unit == ""
 
 
 def test_shown_refuses_what_it_cannot_show() -> None:

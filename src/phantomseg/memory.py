@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import torch
+
 UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
 CGROUP = "/sys/fs/cgroup/"
 CGROUPS = {  # for both versions: controller, and files with the limit, the use and the part of it that is cached files
@@ -25,15 +27,20 @@ class MallInfo(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
 
 
-def available_bytes() -> float:
-    """Memory that this process may still take: what the machine has free, or what its cgroup leaves (Linux)."""
+def available_bytes(device: torch.device | None = None) -> float:
+    """Memory that this process may still take: what the machine has free, or what its cgroup leaves (Linux).
+
+    Args:
+        device: where it computes; of a GPU with memory of its own, what is free there counts too.
+    """
     found = [_free_bytes()]
     for place, (limit, used, cached) in _cgroups():
         with contextlib.suppress(OSError, ValueError):  # no such cgroup, or its limit is "max"
             rows = (place / "memory.stat").read_text().splitlines()
             files = float(dict(row.split() for row in rows).get(cached, 0))
             found.append(float((place / limit).read_text()) - float((place / used).read_text()) + files)
-    return max(0.0, min(found)) + kept_bytes()
+    left = max(0.0, min(found)) + kept_bytes()
+    return min(left, float(torch.cuda.mem_get_info(device)[0])) if device and device.type == "cuda" else left
 
 
 def limit_bytes() -> float | None:

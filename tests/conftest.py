@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lively
 import phantom
 import pytest
 import torch
 
+from phantomseg.network.model import Model, load_model
 from phantomseg.synth.templates import Templates, load_templates
 
 torch.set_num_threads(2)
@@ -37,3 +39,14 @@ def template_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def templates(template_folder: Path) -> Templates:
     return load_templates(template_folder)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose labels depend on the scan."""
+    return lively.model(tmp_path_factory.mktemp("model") / "lively")
+
+
+@pytest.fixture(scope="session")
+def model(model_folder: Path) -> Model:
+    return load_model(model_folder)

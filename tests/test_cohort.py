@@ -28,16 +28,6 @@ USUAL = set(map(str, Options().record().items()))
 QUICK = ("--no-report", "--device", "cpu", "--threads", 1)
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lively.model(tmp_path_factory.mktemp("model") / "lively")
-
-
-@pytest.fixture(scope="module")
-def model(model_folder: Path) -> Model:
-    return load_model(model_folder)
-
-
 @pytest.fixture
 def ward(tmp_path: Path) -> Path:
     """A folder of three scans, each another."""

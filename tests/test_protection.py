@@ -20,21 +20,11 @@ from phantomseg.inference import claim
 from phantomseg.inference.cohort import Options, Outcome, segment_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
 from phantomseg.inference.results import Outputs
-from phantomseg.network.model import Model, load_model
+from phantomseg.network.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--no-flip", "--device", "cpu", "--threads", 1)
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lively.model(tmp_path_factory.mktemp("model") / "lively")
-
-
-@pytest.fixture(scope="module")
-def model(model_folder: Path) -> Model:
-    return load_model(model_folder)
 
 
 def scan(path: Path, shift: int = 0) -> Path:

@@ -16,4 +16,4 @@ def scan() -> Path:
 
 
 if __name__ == "__main__":
-    main(["segment", str(scan()), "-o", "demo", "--labels", "head", "--overlay"])
+    main(["segment", str(scan()), "-o", "demo", "--overlay"])

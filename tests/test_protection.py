@@ -192,6 +192,15 @@ def test_results_are_of_one_dataset(tmp_path: Path, model: Model) -> None:
     assert segmented(out, model, first)[0].skipped
 
 
+def test_damaged_description_is_told_in_one_sentence(tmp_path: Path, model: Model) -> None:
+    root, out = dataset(tmp_path / "d1", "1"), tmp_path / "out"
+    segmented(out, model, root)
+    path = out / "dataset_description.json"
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(ScanError, match="holds results of the dataset that is not known, and these would be of file:"):
+        segmented(out, model, root)
+
+
 def test_datasets_are_known_inside_folders(tmp_path: Path, model: Model) -> None:
     root = dataset(tmp_path / "study/d1", "1")
     (job,) = find_jobs([tmp_path / "study"], tmp_path / "out", Selection())

@@ -13,9 +13,9 @@ import torch
 
 UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
 CGROUP = "/sys/fs/cgroup/"
-CGROUPS = {  # for both versions: controller, and files with the limit, the use and the part of it that is cached files
-    "": ("", ("memory.max", "memory.current", "inactive_file")),
-    "memory": ("memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+CGROUPS = {  # by controller, which version 2 does not name: limit, use, and the part of it that is cached files
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 PROCESS = "/proc/self/cgroup"
 
@@ -57,10 +57,10 @@ def _cgroups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
     own = Path(PROCESS)
     lines = own.read_text().splitlines() if own.is_file() else []
     paths = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
-    for root, (controllers, files) in CGROUPS.items():
-        group = PurePosixPath(next((p for key, p in paths.items() if controllers in key.split(",")), "/"))
+    for controller, files in CGROUPS.items():
+        group = PurePosixPath(next((path for names, path in paths.items() if controller in names.split(",")), "/"))
         for path in (group, *group.parents):
-            yield Path(f"{CGROUP}{root}{path}"), files
+            yield Path(f"{CGROUP}{controller}{path}"), files
 
 
 def _free_bytes() -> float:

@@ -28,20 +28,19 @@ def check_values(voxels: np.ndarray, ct: bool | None = None) -> tuple[Finding, .
     low, high = float(voxels.min()), float(voxels.max())
     grey = _grey(voxels, subset)
     clipped = (_clipped(subset, high),) if grey.level == "ok" else ()  # labels would seem so
-    kind = _kind(voxels, subset, low, high) if ct is None else _told(ct, low, high)
+    reach = f"values from {low:.4g} to {high:.4g}"
+    kind = _kind(voxels, subset, low, reach) if ct is None else _told(ct, low, reach)
     return (kind, grey, *clipped, _slices(voxels))
 
 
-def _told(ct: bool, low: float, high: float) -> Finding:
-    reach = f"values from {low:.4g} to {high:.4g}"
+def _told(ct: bool, low: float, reach: str) -> Finding:
     if ct and low >= SOFT_TISSUE_HU[0]:
         what = f"{reach}: no air as in Hounsfield units; taken as CT, as declared"
         return Finding("warning", what, "leave out --ct, unless it is CT in Hounsfield units")
     return Finding("ok", f"{reach}: {'CT in Hounsfield units' if ct else 'MR or other'}, as declared")
 
 
-def _kind(voxels: np.ndarray, subset: np.ndarray, low: float, high: float) -> Finding:
-    reach = f"values from {low:.4g} to {high:.4g}"
+def _kind(voxels: np.ndarray, subset: np.ndarray, low: float, reach: str) -> Finding:
     if is_tomography(voxels):
         return Finding("ok", f"{reach}: CT in Hounsfield units")
     if low <= AIR_HU:

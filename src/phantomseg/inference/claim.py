@@ -78,12 +78,12 @@ def move_whole(stage: Path, folder: Path, paths: Sequence[PurePath], before: set
         stage: where they are now.
         folder: where they go.
         paths: of the results, below both.
-        before: results that these take the place of.
+        before: results that these take the place of; they need not exist.
     """
-    every = [*sorted(before), *(path.as_posix() for path in paths)]
-    (stage / MOVED).write_text(json.dumps(every), encoding="ascii")
+    names = [path.as_posix() for path in paths]
+    (stage / MOVED).write_text(json.dumps([*sorted(before), *names]), encoding="ascii")
     (folder / paths[-1]).unlink(missing_ok=True)
-    for name in before - set(every[len(before) :]):
+    for name in before - set(names):
         (folder / name).unlink(missing_ok=True)
     placed = move(stage, folder, paths)
     (stage / MOVED).unlink()

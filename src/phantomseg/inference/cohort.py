@@ -31,12 +31,12 @@ from phantomseg.image.intensity import windowed
 from phantomseg.inference import bids
 from phantomseg.inference.claim import claimed, is_claimed, move_whole, remove_if_empty, sweep
 from phantomseg.inference.find import finder
-from phantomseg.inference.folder import check_dataset, check_ours, write_description
+from phantomseg.inference.folder import check_dataset, check_ours, is_structures, write_description
 from phantomseg.inference.inputs import Job
 from phantomseg.inference.manifest import described, finished, read_manifest, read_manifests, request_hash, scan_sha256
 from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
 from phantomseg.inference.segment import Segmentation, segment
-from phantomseg.inference.tables import is_structures, write_json
+from phantomseg.inference.tables import write_json
 from phantomseg.labels import label_set, merge
 from phantomseg.memory import available_bytes, forget_peak, peak_bytes, used_bytes
 from phantomseg.network.model import Model
@@ -98,7 +98,7 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
     if folder.exists() and not folder.is_dir():
         raise ScanError(f"{folder} is a file, wanted a folder for the results; choose another name")
     check_ours(folder)
-    check_dataset(folder, [job.dataset for job in jobs if job.dataset is not None])
+    check_dataset(folder, {job.dataset for job in jobs if job.dataset is not None})
     _check_labels(jobs, folder, options)
     waiting = []
     existed = folder.is_dir()
@@ -155,8 +155,9 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
         with claimed(folder, key, wait) as stage:
             if options.resume and finished(folder, job.names, wanted):
                 return Outcome(job, skipped=True)
-            _check_names(folder, job, request)
-            written, also = _segment(Work(job, folder, stage, model, options), scan, findings, request, started)
+            before = read_manifest(folder / job.names.manifest)
+            _check_names(folder, job, request, before)
+            written, also = _segment(Work(job, folder, stage, model, options, before), scan, findings, request, started)
             return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
         return None
@@ -166,9 +167,8 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
         return Outcome(job, error=reason if str(job.scan) in reason else f"{job.scan}: {reason}")
 
 
-def _check_names(folder: Path, job: Job, request: dict[str, Any]) -> None:
+def _check_names(folder: Path, job: Job, request: dict[str, Any], before: dict[str, Any] | None) -> None:
     """Results of a scan may take the place of none but its own."""
-    before = read_manifest(folder / job.names.manifest)
     if before is None or before.get("scan_sha256") == request["scan_sha256"]:
         return
     if before.get("path") != os.path.abspath(job.scan):
@@ -198,6 +198,7 @@ class Work:
     stage: Path
     model: Model
     options: Options
+    before: dict[str, Any] | None  # manifest of the results that these take the place of
 
 
 def _segment(
@@ -265,7 +266,7 @@ def _of_result(result: Segmentation) -> list[Finding]:
 def _provenance(work: Work, scan: Image) -> dict[str, Any]:
     import nibabel as nib
 
-    device = next(work.model.network.parameters()).device
+    device = work.model.device
     return {
         "backend": getattr(work.model.network, "backend", f"torch {device.type}"),
         "machine": hardware(device),
@@ -280,9 +281,9 @@ def _provenance(work: Work, scan: Image) -> dict[str, Any]:
 def _move(work: Work, written: list[PurePath]) -> list[Path]:
     """Results into place, the manifest last: until it is there, the scan counts as not done."""
     names, dataset = work.job.names, work.job.dataset
-    before = read_manifest(work.folder / names.manifest)
-    known = {names.manifest.as_posix(), *(entry["path"] for entry in (before or {"outputs": []})["outputs"])}
-    if before is None and is_structures(work.folder / names.volumes):  # its manifest was damaged or removed
+    outputs = [] if work.before is None else work.before["outputs"]
+    known = {names.manifest.as_posix(), *(entry["path"] for entry in outputs)}
+    if work.before is None and is_structures(work.folder / names.volumes):  # its manifest was damaged or removed
         known = {path.as_posix() for path in names.results}
     for path in written:
         if path.as_posix() not in known and (work.folder / path).exists():
@@ -292,5 +293,4 @@ def _move(work: Work, written: list[PurePath]) -> list[Path]:
             )
     if dataset is not None:
         write_description(work.folder, dataset)
-    before_now = {path for path in known if (work.folder / path).is_file()}
-    return move_whole(work.stage, work.folder, written, before_now)
+    return move_whole(work.stage, work.folder, written, known)

@@ -81,18 +81,20 @@ def _find_in_folder(source: Path, output: Path) -> list[Found]:
     if any(is_derivative(folder) for folder in (source, *source.resolve().parents)):
         raise ScanError(f"{source} holds results of a BIDS dataset, wanted scans; give its files one by one, or a list")
     here = os.path.realpath(output) == os.path.realpath(source)
-    for parent in source.resolve().parents:
-        if source.resolve().relative_to(parent).parts[0].startswith("sub-") and is_dataset(parent):
+    real = source.resolve()
+    for parent in real.parents:
+        if real.relative_to(parent).parts[0].startswith("sub-") and is_dataset(parent):
             raise ScanError(
                 f"{source} is part of the BIDS dataset {parent}; give that, with --participant and --session if need be"
             )
-    found = list(_walk(source, source, output, set() if here else {os.path.realpath(output)}))
+    moving = {_identity(path) for path in being_moved(output)} if here else set()
+    found = list(_walk(source, source, moving, set() if here else {os.path.realpath(output)}))
     if not found:
         raise ScanError(f"{source} holds no scans ({', '.join(SUFFIXES)} or a DICOM series); check the folder")
     return found
 
 
-def _walk(folder: Path, source: Path, output: Path, visited: set[str]) -> Iterator[Found]:
+def _walk(folder: Path, source: Path, moving: set[str], visited: set[str]) -> Iterator[Found]:
     """Scans in a folder, then those in its subfolders; links that lead in a circle are followed once."""
     real = os.path.realpath(folder)
     if real in visited:
@@ -109,15 +111,16 @@ def _walk(folder: Path, source: Path, output: Path, visited: set[str]) -> Iterat
         return
     folders = {path: path.is_dir() for path in entries}
     files = [path for path in entries if not folders[path]]
-    written = {name.casefold() for name in _written(files)} | {path.name.casefold() for path in being_moved(output)}
+    written = {name.casefold() for name in _written(files)}
     for path in files:
-        if path.name.lower().endswith(SUFFIXES) and path.name.casefold() not in written:
+        is_image = path.name.lower().endswith(SUFFIXES)
+        if is_image and path.name.casefold() not in written and (not moving or _identity(path) not in moving):
             yield Found(path, plain_names(path, place))
     if files and is_dicom_folder(folder):
         yield Found(folder, plain_names(folder, place.parent))
     for path in entries:
         if folders[path] and path.name != "derivatives" and not is_derivative(path):
-            yield from _walk(path, source, output, visited)
+            yield from _walk(path, source, moving, visited)
 
 
 def _written(files: list[Path]) -> Iterator[str]:

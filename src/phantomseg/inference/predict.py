@@ -90,7 +90,7 @@ def predict(
         middle: of the brain, in voxels, where it is known.
         tiles: what the network sees at once; by default, everything.
     """
-    device = next(model.network.parameters()).device
+    device = model.device
     merges = [merge(model.labels.name, name) for name in sets]
     ones = [F.one_hot(torch.from_numpy(m.channels).long(), len(m.target)) for m in merges]
     matrix = torch.cat(ones, 1).to(device, torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path, PurePath
+from typing import Any
 
 from phantomseg.errors import ScanError
 from phantomseg.inference.bids import ANATOMICAL, parse_bids
@@ -58,15 +59,23 @@ def raw_scans(dataset: Path) -> list[Found]:
     return found
 
 
-def _dataset_type(folder: Path) -> str | None:
-    """DatasetType in lower case; "raw" where the description does not say, None without a description."""
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What a folder says of itself as a dataset: nothing where that is damaged, None where it does not."""
     try:
         content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return "raw"
-    kind = content.get("DatasetType") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _dataset_type(folder: Path) -> str | None:
+    """DatasetType in lower case; "raw" where the description does not say, None without a description."""
+    description = read_description(folder)
+    if description is None:
+        return None
+    kind = description.get("DatasetType")
     return kind.lower() if isinstance(kind, str) else "raw"
 
 

@@ -74,8 +74,7 @@ def segment(
     prepared = prepare(scan, model, chosen.brain_alone)
     inner = [INTRACRANIAL] if has_merge(model.labels.name, INTRACRANIAL) else []
     sets = [labels, *(name for name in dict.fromkeys([*inner, *also]) if name != labels)]
-    device = next(model.network.parameters()).device
-    left = available_bytes(device) if most_bytes is None else most_bytes - used_bytes()
+    left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(label_set(name)) for name in sets)
     tiles = plan_tiles((i, j, k), channels, model.network, left)

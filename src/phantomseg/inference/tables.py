@@ -50,15 +50,6 @@ def write_table(path: Path, rows: Iterable[Sequence[Any]], columns: dict[str, An
     write_json(path.with_suffix(".json"), columns)
 
 
-def is_structures(path: Path) -> bool:
-    """Whether a file is a table of structures, by its first line."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.readline().rstrip("\n") == "\t".join(STRUCTURES)
-    except (OSError, ValueError):
-        return False
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON, in one step."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -52,6 +52,11 @@ class Model:
     weights_sha256: str = ""
 
     @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.network.parameters()).device
+
+    @property
     def crop_voxels(self) -> tuple[int, int, int] | None:
         """Size of the images that it was trained on, where its record tells."""
         size = self.record.get("recipe", {}).get("pose", {}).get("crop_voxels")

@@ -54,8 +54,8 @@ def repeat_faces(volumes: torch.Tensor, slabs: list[Slab], per_mm: int = 1) -> t
     for volume, slab in zip(volumes, slabs, strict=True):
         count = volume.shape[slab.axis]
         first, end = slab.planes(count, per_mm)
-        planes = torch.arange(count, device=volume.device).clamp(first, end - 1)
         if (first, end) != (0, count):
+            planes = torch.arange(count, device=volume.device).clamp(first, end - 1)
             volume.copy_(volume.index_select(slab.axis, planes))
             volume.narrow(slab.axis, 0, max(first - REACH_MM * per_mm, 0)).zero_()
             reached = min(end + REACH_MM * per_mm, count)

@@ -81,7 +81,7 @@ def test_text_file_is_not_touched(tmp_path: Path, model: Path, capfd: Capture) -
 @pytest.mark.parametrize(
     "flag, value, message",
     [
-        ("--labels", "nothing", "no label set 'nothing'; choose one of brain"),
+        ("--labels", "nothing", "no label set 'nothing'; choose one of border"),
         ("--labels", "generation", "no merge from 'head' to 'generation'; shipped are"),
         ("--model", "nothing", "no model 'nothing'; give a model folder or one of"),
         ("--device", "toaster", "device 'toaster' is not available here; choose auto or one of cpu"),

@@ -162,12 +162,14 @@ def test_names_of_all_results() -> None:
         "seg-phantomseg_probseg.nii.gz",
         "label-brain_mask.nii.gz",
         "desc-brain_T1w.nii.gz",
+        "label-brain_distance.nii.gz",
         "res-1mm_T1w.nii.gz",
         "seg-phantomseg_res-1mm_dseg.nii.gz",
         "seg-phantomseg_dseg.json",
         "seg-phantomseg_probseg.json",
         "label-brain_mask.json",
         "desc-brain_T1w.json",
+        "label-brain_distance.json",
         "res-1mm_T1w.json",
         "seg-phantomseg_res-1mm_dseg.json",
         "seg-phantomseg_dseg.tsv",
@@ -249,6 +251,8 @@ def test_ignored_by_validators() -> None:
     names = Names(PurePath(), "sub-1", suffix="T1w")
     ignored = [path.name for path in names.results if any(PurePath(path.name).match(p) for p in patterns)]
     assert [name.split("_")[-1] for name in ignored] == [
+        "distance.nii.gz",
+        "distance.json",
         "morph.tsv",
         "morph.json",
         "report.html",

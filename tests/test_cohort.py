@@ -16,8 +16,9 @@ import phantom
 import pytest
 
 from phantomseg.errors import LabelError, ScanError
-from phantomseg.inference.cohort import Options, Outcome, segment_jobs
+from phantomseg.inference.cohort import Outcome, process_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
+from phantomseg.inference.options import Options
 from phantomseg.inference.results import Outputs
 from phantomseg.network.model import Model, load_model
 from phantomseg.report.extras import write_overlay
@@ -43,7 +44,7 @@ def scans(folder: Path, names: Iterable[str]) -> Path:
 
 def segmented(source: Path, model: Model, options: Options | None = None) -> list[Outcome]:
     out = source.parent / "out"
-    return list(segment_jobs(find_jobs([source], out, Selection()), out, model, options or Options()))
+    return list(process_jobs(find_jobs([source], out, Selection()), out, model, options or Options()))
 
 
 def done(outcomes: list[Outcome]) -> str:

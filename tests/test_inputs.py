@@ -65,6 +65,7 @@ def test_results_of_simple_names() -> None:
         "w/x_prob.nii.gz",
         "w/x_mask.nii.gz",
         "w/x_brain.nii.gz",
+        "w/x_distance.nii.gz",
         "w/x_space-1mm_image.nii.gz",
         "w/x_space-1mm_dseg.nii.gz",
         "w/x_prob.json",

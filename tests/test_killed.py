@@ -14,7 +14,7 @@ import numpy as np
 import phantom
 import pytest
 
-from phantomseg.inference import cohort
+from phantomseg.inference import options
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--no-report", "--backend", "torch", "--device", "cpu", "--threads", 1)
@@ -75,13 +75,13 @@ def test_interrupted_run_still_writes_the_tables(
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    whole = cohort.segment
-    monkeypatch.setattr(cohort, "segment", segment_first)
+    whole = options.segment
+    monkeypatch.setattr(options, "segment", segment_first)
     arguments = ("segment", ward, "-o", tmp_path / "out", "--model", model, *QUICK)
     assert command.run(*arguments) not in (0, 2)
     assert "Traceback" not in capfd.readouterr().err
     assert len((tmp_path / "out" / "volumes.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1
     assert not [name for name in files(tmp_path / "out") if name.startswith(("b", "."))]
-    monkeypatch.setattr(cohort, "segment", whole)
+    monkeypatch.setattr(options, "segment", whole)
     assert command.run(*arguments) == 0
     assert "1 of 3 finished before" in capfd.readouterr().out

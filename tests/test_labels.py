@@ -98,7 +98,7 @@ def test_merge_keeps_sides(source: str, target: str) -> None:
 
 def test_every_set_but_one_comes_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "freesurfer", "intracranial", "siam", "tissue"}
+    assert reached == {"brain", "freesurfer", "intracranial", "mask", "siam", "tissue"}
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 
@@ -168,7 +168,7 @@ def test_group_indices_leave_out_labels_without_a_group() -> None:
 
 
 def test_unknown_names_and_values_are_named() -> None:
-    with pytest.raises(LabelError, match="no label set 'nothing'; choose one of brain"):
+    with pytest.raises(LabelError, match="no label set 'nothing'; choose one of border"):
         label_set("nothing")
     with pytest.raises(LabelError, match="no label set 'head_to_brain'"):
         label_set("head_to_brain")

@@ -17,8 +17,9 @@ import pytest
 
 from phantomseg.errors import ScanError
 from phantomseg.inference import claim
-from phantomseg.inference.cohort import Options, Outcome, segment_jobs
+from phantomseg.inference.cohort import Outcome, process_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
+from phantomseg.inference.options import Options
 from phantomseg.inference.results import Outputs
 from phantomseg.network.model import Model
 
@@ -34,7 +35,7 @@ def scan(path: Path, shift: int = 0) -> Path:
 
 def segmented(out: Path, model: Model, *sources: Path, options: Options | None = None) -> list[Outcome]:
     options = options or Options(flip=False)
-    return list(segment_jobs(find_jobs(sources, out, Selection()), out, model, options))
+    return list(process_jobs(find_jobs(sources, out, Selection()), out, model, options))
 
 
 def only_error(outcomes: list[Outcome]) -> str:

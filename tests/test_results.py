@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from phantomseg.errors import LabelError
-from phantomseg.inference.cohort import Options, segment_jobs
+from phantomseg.inference.cohort import process_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
-from phantomseg.inference.names import Names
+from phantomseg.inference.names import Names, sidecar
+from phantomseg.inference.options import Options
 from phantomseg.inference.results import Outputs
 from phantomseg.inference.summary import write_summary
 from phantomseg.labels import label_set
@@ -67,7 +68,7 @@ def cube(size: int = 20) -> np.ndarray:
 def written(source: Path, options: Options, model: Model | None = None) -> Path:
     out = source.parent / "out"
     chosen = model or Model(Reader(), HEAD)
-    outcomes = list(segment_jobs(find_jobs([source], out, Selection()), out, chosen, options))
+    outcomes = list(process_jobs(find_jobs([source], out, Selection()), out, chosen, options))
     assert [outcome.error for outcome in outcomes] == [""] * len(outcomes)
     return out
 
@@ -200,7 +201,7 @@ def test_results_of_a_dataset_are_a_dataset(dataset: Path) -> None:
     out = written(dataset, Options(outputs=outputs, extras=(write_report,)))
     write_summary(out, label_set("freesurfer"))
     names = Names(PurePath("sub-1/anat"), "sub-1", suffix="T1w")
-    expected = {*names.results} - {names.overlay}
+    expected = {*names.results} - {names.overlay, names.distance, sidecar(names.distance)}
     assert {path.relative_to(out) for path in (out / "sub-1").rglob("*.*")} == expected
     assert (out / "sub-2/ses-x/anat/sub-2_ses-x_seg-phantomseg_desc-T2w_dseg.nii.gz").is_file()
     description = as_json(out / "dataset_description.json")

@@ -21,7 +21,8 @@ from phantomseg.synth.channels import channel
 from phantomseg.synth.gamma import GammaSettings, apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, PoseSettings, draw_pose, integrate, look_up
 from phantomseg.synth.resolution import Resolution, ResolutionSettings, acquire, draw_resolution
-from phantomseg.synth.strip import Strip, StripSettings, apply_strip, draw_strip, mirror_channels, target_channels
+from phantomseg.synth.source import target_channels
+from phantomseg.synth.strip import Strip, StripSettings, apply_strip, draw_strip, mirror_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import SUBCLASSES, Tissues, TissueSettings, draw_tissues, paint
 

@@ -113,7 +113,7 @@ def test_loss_that_is_not_finite_names_the_sample(
 def test_gradient_that_is_not_finite_ends_the_run(
     tmp_path: Path, templates: Templates, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def steep(network: nn.Module, batch: object, block: object) -> torch.Tensor:
+    def steep(network: nn.Module, *_: object) -> torch.Tensor:
         return (torch.stack([p.sum() for p in network.parameters()]).sum() * 0).sqrt()
 
     monkeypatch.setattr(loop, "batch_loss", steep)

@@ -11,12 +11,24 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+    from phantomseg.synth import templates
+    from phantomseg.synth.recipe import Recipe
+
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one a physical core.")]
 Templates = Annotated[
     Path, typer.Option(help="Folder of label maps with the values of the set 'generation', or a prepared .npz.")
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe (head, synthseg, find) or a TOML file.")]
+OptionalTemplates = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of label maps with the values of the set 'generation', or a prepared .npz; recipes that draw "
+        "shapes need none."
+    ),
+]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="Shipped recipe (head, synthseg, shapes, pumba, find) or a TOML file.")
+]
 Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, tissue, brain or intracranial.")]
 Sources = Annotated[
     list[Path],
@@ -41,6 +53,22 @@ Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Skip what is
 MaxMemory = Annotated[
     float | None, typer.Option(min=0.1, metavar="GB", help="Memory to stay within; by default what is free.")
 ]
+
+
+def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
+    """The templates of a recipe, none for one that draws shapes.
+
+    Raises:
+        TemplateError: the recipe needs templates and there are none, or they cannot be read.
+    """
+    from phantomseg.errors import TemplateError
+    from phantomseg.synth.templates import load_templates, no_templates
+
+    if recipe.pose is None:
+        return no_templates(recipe.spacing_mm)
+    if path is None:
+        raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")
+    return load_templates(path)
 
 
 def begin(device: str, threads: int | None) -> torch.device:

@@ -25,7 +25,8 @@ from phantomseg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from phantomseg.inference.cohort import Extra, Outcome
+    from phantomseg.inference.cohort import Outcome
+    from phantomseg.inference.options import Extra
 
 
 def run(
@@ -59,8 +60,9 @@ def run(
     Exit code 1 if some scans failed, 2 if all did.
     """
     from phantomseg.inference.claim import sweep
-    from phantomseg.inference.cohort import Options, segment_jobs
+    from phantomseg.inference.cohort import process_jobs
     from phantomseg.inference.inputs import Selection, find_jobs
+    from phantomseg.inference.options import Options
     from phantomseg.inference.results import Outputs
     from phantomseg.inference.summary import write_summary
     from phantomseg.labels import label_set
@@ -89,7 +91,7 @@ def run(
         loaded = to_openvino(loaded)
     outcomes: list[Outcome] = []
     try:
-        _follow(segment_jobs(jobs, output, loaded, options), len(jobs), outcomes)
+        _follow(process_jobs(jobs, output, loaded, options), len(jobs), outcomes)
     finally:
         if any(not outcome.error for outcome in outcomes):
             failed = {outcome.job.names.name: outcome.error for outcome in outcomes if outcome.error}

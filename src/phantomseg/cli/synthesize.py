@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from phantomseg.cli.options import Device, RecipeName, Templates, Threads, begin
+from phantomseg.cli.options import Device, OptionalTemplates, RecipeName, Threads, begin, read_templates
 
 
 def run(
-    templates: Templates,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the samples.")],
+    templates: OptionalTemplates = None,
     recipe: RecipeName = "head",
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many samples.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Name of the series of samples.")] = 0,
@@ -23,11 +23,10 @@ def run(
     """Draw samples: image, target and the record that replays each, and a contact sheet to look at."""
     from phantomseg.report.samples import write_samples
     from phantomseg.synth.recipe import load_recipe
-    from phantomseg.synth.templates import load_templates
 
     place = begin(device, threads)
     settings = load_recipe(recipe)
-    loaded = load_templates(templates).to(place)
+    loaded = read_templates(templates, settings).to(place)
     sheet = write_samples(output, settings, loaded, seed, range(first, first + number))
     print(f"{number} samples in {output}")
     print(f"  {sheet}")

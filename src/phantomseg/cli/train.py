@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantomseg.cli.options import Device, RecipeName, Templates, Threads, begin
+from phantomseg.cli.options import Device, OptionalTemplates, RecipeName, Threads, begin, read_templates
+from phantomseg.errors import TrainingError
 
 if TYPE_CHECKING:
     from phantomseg.training.state import TrainState
 
 
 def run(
-    templates: Templates,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
+    templates: OptionalTemplates = None,
     recipe: RecipeName = "head",
     network: Annotated[str, typer.Option(help="fast, or unet (the SynthSeg paper's).")] = "fast",
+    features: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Channels of each level of the network, from the finest.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Budget in minutes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 1,
@@ -33,16 +37,16 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Train a network on samples drawn from label maps. Ctrl-C saves; --resume goes on exactly there."""
+    """Train a network on samples drawn from label maps or from shapes alone. Ctrl-C saves; --resume goes on there."""
     from phantomseg.models import find_model
     from phantomseg.synth.recipe import load_recipe
-    from phantomseg.synth.templates import load_templates
     from phantomseg.training.config import TrainConfig
     from phantomseg.training.loop import Run, train
     from phantomseg.training.validate import held_out_dice, real_scan_dice
 
     config = TrainConfig(
         network=network,
+        features=parse_features(features),
         steps=steps,
         minutes=minutes,
         batch=batch,
@@ -53,7 +57,7 @@ def run(
     )
     place = begin(device, threads)
     settings = load_recipe(recipe)
-    loaded = load_templates(templates).to(place)
+    loaded = read_templates(templates, settings).to(place)
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:
         from phantomseg.evaluation.dataset import find_cases
@@ -67,6 +71,23 @@ def run(
     beginning = find_model(start) if start is not None else None
     train(settings, loaded, config, Run(output, resume, beginning, compiled, workers, tuple(scores), _report))
     print(f"\n{output / 'model'}")
+
+
+def parse_features(text: str | None) -> tuple[int, ...] | None:
+    """Numbers with commas between.
+
+    Raises:
+        TrainingError: they are not.
+
+    >>> parse_features("16,32")
+    (16, 32)
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) < 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise TrainingError(f"features are {text!r}, wanted two or more whole numbers above 0, as 24,48,96")
+    return tuple(int(part) for part in parts)
 
 
 def _report(state: TrainState, progress: float) -> None:

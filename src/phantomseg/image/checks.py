@@ -13,6 +13,7 @@ from phantomseg.image.image import Image, check_affine
 from phantomseg.image.values import check_values
 
 SMALLEST_MM, LARGEST_MM = 15.0, 400.0  # longest axis of what can be a head, or a piece of one
+SMALLEST_ANIMAL_MM = 3.0
 PARTIAL_MM, LARGE_MM = 120.0, 300.0
 FEWEST_SLICES = 10
 FINE_MM, THICK_MM, COARSE_MM = 0.3, 6.0, 10.0
@@ -22,7 +23,7 @@ APART_MM = 1.0
 UNITS = {0: "no unit", 1: "metres", 2: "mm", 3: "microns"}  # of the field xyzt_units
 
 
-def check_scan(scan: Image, ct: bool | None = None) -> tuple[Finding, ...]:
+def check_scan(scan: Image, ct: bool | None = None, any_species: bool = False) -> tuple[Finding, ...]:
     """Everything that can be told of a scan without segmenting it; takes a fraction of a second.
 
     Findings of the level "ok" state a value that is as it should be; those of the file come first.
@@ -30,12 +31,14 @@ def check_scan(scan: Image, ct: bool | None = None) -> tuple[Finding, ...]:
     Args:
         scan: from `read_image`.
         ct: whether it was said to be computed tomography, or not; by default, values tell.
+        any_species: heads and voxels may be smaller than those of humans.
 
     >>> scan = Image(np.random.default_rng(0).normal(100, 9, (150, 180, 160)), np.diag([1, 1, 1, 1]))
     >>> [finding.what for finding in check_scan(scan) if finding.level == "ok"][0]
     'grid 150 × 180 × 160 voxels'
     """
-    checks: tuple[Callable[[Image], Finding], ...] = (_grid, _spacing, _view, _orientation, _angles, _forms, _units)
+    sizes = (_grid, _animal_view) if any_species else (_grid, _spacing, _view)
+    checks: tuple[Callable[[Image], Finding], ...] = (*sizes, _orientation, _angles, _forms, _units)
     return (*scan.findings, *(check(scan) for check in checks), *check_values(scan.voxels, ct))
 
 
@@ -78,6 +81,15 @@ def _view(scan: Image) -> Finding:
         return Finding("warning", f"{what}: part of a head", "leave out volumes of structures that are cut")
     if size.max() > LARGE_MM:
         return Finding("warning", f"{what}: large for a head", "crop the scan to the head if the labels are poor")
+    return Finding("ok", what)
+
+
+def _animal_view(scan: Image) -> Finding:
+    size = scan.spacing_mm * scan.shape
+    what = f"field of view {_times(np.round(size, 1))} mm"
+    if size.max() > LARGEST_MM or size.max() < SMALLEST_ANIMAL_MM:
+        fix = "crop the scan to the head, or correct its voxel size"
+        return Finding("error", f"{what}, wanted {SMALLEST_ANIMAL_MM:g} to {LARGEST_MM:g} mm", fix)
     return Finding("ok", what)
 
 

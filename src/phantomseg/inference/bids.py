@@ -72,7 +72,7 @@ def bidsignore() -> str:
     """Content of .bidsignore: results that the specification has no name for."""
     return "\n".join(
         [
-            *("*_morph.*", "*_report.html", "*_overlay.png", "*_manifest.json"),
+            *("*_morph.*", "*_distance.*", "*_report.html", "*_overlay.png", "*_manifest.json"),
             *("*_ct.*", "*_CT.*", "*_flip-*", "*_inv-*", "*_mt-*"),  # raw data only, or not even that
             *("*.html", "volumes.*", "colours_*", ""),
         ]
@@ -103,6 +103,12 @@ def probability_sidecar(source: str, labels: LabelSet, resolution: str = "") -> 
 def mask_sidecar(source: str, resolution: str = "") -> dict[str, Any]:
     """Sidecar of a brain mask."""
     return {**_segmentation("Brain mask, by PhantomSeg", source, resolution), "Type": "Brain"}
+
+
+def distance_sidecar(source: str, reach_mm: float, resolution: str = "") -> dict[str, Any]:
+    """Sidecar of a map of distances to the brain's surface, cut off at `reach_mm`."""
+    description = f"Distance to the surface of the brain, negative within, cut off at {reach_mm:.3g} mm, by PhantomSeg"
+    return {**_common(description, source, resolution), "Units": "mm"}
 
 
 def image_sidecar(source: str, stripped: bool, resolution: str = "") -> dict[str, Any]:

@@ -12,8 +12,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any
@@ -33,41 +33,18 @@ from phantomseg.inference.claim import claimed, is_claimed, move_whole, remove_i
 from phantomseg.inference.find import finder
 from phantomseg.inference.folder import check_dataset, check_ours, is_structures, write_description
 from phantomseg.inference.inputs import Job
+from phantomseg.inference.look import MASK
 from phantomseg.inference.manifest import described, finished, read_manifest, read_manifests, request_hash, scan_sha256
-from phantomseg.inference.results import BRAIN, Outputs, Written, write_results
-from phantomseg.inference.segment import Segmentation, segment
+from phantomseg.inference.options import Task
+from phantomseg.inference.results import Written
+from phantomseg.inference.segment import Segmentation
 from phantomseg.inference.tables import write_json
-from phantomseg.labels import label_set, merge
 from phantomseg.memory import available_bytes, forget_peak, peak_bytes, used_bytes
 from phantomseg.network.model import Model
 from phantomseg.runtime import hardware
 
 COPIES = 3  # of the voxels that reading, turning and writing hold at once
 KEY_DIGITS = 32  # of a checksum; names may be longer than names of files
-
-Extra = Callable[[Written, dict[str, Any]], PurePath]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How every scan is segmented, and what is written; an extra writes one more file, and returns its path."""
-
-    labels: str = "freesurfer"
-    flip: bool = True
-    ct: bool | None = None  # computed tomography or not, whatever the values say
-    axcodes: str | None = None  # repair of a header: where the voxel axes run to
-    outputs: Outputs = field(default_factory=Outputs)
-    most_bytes: float | None = None
-    resume: bool = True
-    model: str = "head"  # name, for the record
-    extras: tuple[Extra, ...] = ()
-
-    def record(self) -> dict[str, Any]:
-        """What decides the results, as plain values."""
-        kept = ("labels", "flip", "ct", "axcodes")
-        values = {name: getattr(self, name) for name in kept}
-        extras = [getattr(extra, "__name__", str(extra)) for extra in self.extras]
-        return {**values, **dataclasses.asdict(self.outputs), "extras": extras}
 
 
 @dataclass(frozen=True)
@@ -82,8 +59,8 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
 
 
-def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) -> Iterator[Outcome]:
-    """Segment each volume into `folder`.
+def process_jobs(jobs: list[Job], folder: Path, model: Model, options: Task) -> Iterator[Outcome]:
+    """Do with each volume what the options say, into `folder`.
 
     Volumes that another process is at are left for the end, and skipped once that process has finished them.
 
@@ -91,10 +68,7 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
         ScanError: the folder holds results of another label set or dataset, or files of others in places of ours.
         LabelError: the model does not predict such a label set, or it has no such label.
     """
-    merge(model.labels.name, label_set(options.labels).name)
-    options.outputs.chosen_labels(label_set(options.labels))
-    if options.outputs.brain:
-        merge(model.labels.name, BRAIN)
+    options.check(model)
     if folder.exists() and not folder.is_dir():
         raise ScanError(f"{folder} is a file, wanted a folder for the results; choose another name")
     check_ours(folder)
@@ -119,19 +93,20 @@ def segment_jobs(jobs: list[Job], folder: Path, model: Model, options: Options) 
             remove_if_empty(folder)
 
 
-def _check_labels(jobs: list[Job], folder: Path, options: Options) -> None:
-    """A cohort has one label set, or its tables would have no common columns."""
+def _check_labels(jobs: list[Job], folder: Path, options: Task) -> None:
+    """A cohort has one label set, or its tables would have no common columns; masks never replace label maps."""
     ours = {job.names.manifest.as_posix() for job in jobs}
     for manifest in read_manifests(folder):
         other = manifest["options"]["labels"]
-        if other != options.labels and manifest["manifest"] not in ours:
+        is_other_task = (other == MASK) != (options.labels == MASK)
+        if other != options.labels and (is_other_task or manifest["manifest"] not in ours):
             raise ScanError(
                 f"{folder} holds results of label set {other!r}, wanted {options.labels!r}; choose another folder"
             )
 
 
-def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> Outcome | None:
-    """Segment one volume unless it is finished; None where another process is at it, and `wait` is not set."""
+def _try(job: Job, folder: Path, model: Model, options: Task, wait: bool) -> Outcome | None:
+    """Process one volume unless it is finished; None where another process is at it, and `wait` is not set."""
     started = time.perf_counter()
     forget_peak()
     name = job.names.manifest.as_posix().encode("utf-8", "surrogateescape")
@@ -157,7 +132,7 @@ def _try(job: Job, folder: Path, model: Model, options: Options, wait: bool) -> 
                 return Outcome(job, skipped=True)
             before = read_manifest(folder / job.names.manifest)
             _check_names(folder, job, request, before)
-            written, also = _segment(Work(job, folder, stage, model, options, before), scan, findings, request, started)
+            written, also = _process(Work(job, folder, stage, model, options, before), scan, findings, request, started)
             return Outcome(job, tuple(written), False, "", time.perf_counter() - started, (*findings, *also))
     except Timeout:
         return None
@@ -178,11 +153,11 @@ def _check_names(folder: Path, job: Job, request: dict[str, Any], before: dict[s
         )
 
 
-def _read(job: Job, options: Options) -> tuple[Image, tuple[Finding, ...]]:
+def _read(job: Job, options: Task) -> tuple[Image, tuple[Finding, ...]]:
     left = available_bytes() if options.most_bytes is None else options.most_bytes - used_bytes()
     most = options.most_bytes if left <= 0 else left / COPIES  # what is used up already is told later
     scan = read_image(job.scan, job.volume, None if most is None else int(most), options.axcodes)
-    findings = check_scan(scan, options.ct)
+    findings = check_scan(scan, options.ct, options.any_species)
     error = next((finding for finding in findings if finding.level == "error"), None)
     if error is not None:
         raise ScanError(f"{job.scan}: {error.what}; {error.fix}")
@@ -191,28 +166,27 @@ def _read(job: Job, options: Options) -> tuple[Image, tuple[Finding, ...]]:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One volume to segment: where its results are made, and where they are moved to."""
+    """One volume: where its results are made, and where they are moved to."""
 
     job: Job
     folder: Path
     stage: Path
     model: Model
-    options: Options
+    options: Task
     before: dict[str, Any] | None  # manifest of the results that these take the place of
 
 
-def _segment(
+def _process(
     work: Work, scan: Image, findings: tuple[Finding, ...], request: dict[str, Any], started: float
 ) -> tuple[list[Path], list[Finding]]:
     """Files written, and what the result gives to think about."""
     options, names = work.options, work.job.names
-    also = (BRAIN,) if options.outputs.brain else ()
-    result = segment(_as_told(scan, options.ct), work.model, options.labels, options.flip, also, options.most_bytes)
-    also_found = _of_result(result)
+    result = options.make(_as_told(scan, options.ct), work.model)
+    also_found = options.findings(result)
     dataset = work.job.dataset
     source = "" if dataset is None else bids.source_uri(work.job.scan, dataset)
     to = Written(work.stage, names, scan, result, source)
-    written = write_results(to, options.outputs)
+    written = options.write(to)
     manifest = {
         "name": names.name,
         "manifest": names.manifest.as_posix(),
@@ -249,18 +223,6 @@ def _measures(result: Segmentation) -> dict[str, Any]:
         "intracranial_mm3": result.intracranial_mm3,
         "structures": [dataclasses.asdict(structure) for structure in result.structures],
     }
-
-
-def _of_result(result: Segmentation) -> list[Finding]:
-    assert result.prepared is not None
-    found = []
-    if result.prepared.middle is None:
-        found.append(Finding("warning", "no brain was found at low resolution", "look at the labels before any use"))
-    if result.quality is not None and result.quality.mean < result.quality.threshold:
-        found.append(Finding("warning", f"predicted mean Dice is {result.quality.mean:.2f}", "look at the labels"))
-    if result.tiles > 1:
-        found.append(Finding("ok", f"segmented in {result.tiles} tiles, to keep within memory"))
-    return found
 
 
 def _provenance(work: Work, scan: Image) -> dict[str, Any]:

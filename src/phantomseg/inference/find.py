@@ -30,6 +30,10 @@ class Box:
     low: np.ndarray
     high: np.ndarray
 
+    def grown(self, margin_mm: float) -> Box:
+        """The box with a margin all around."""
+        return Box(self.low - margin_mm, self.high + margin_mm)
+
     def voxels(self, affine: np.ndarray, margin_mm: float) -> tuple[np.ndarray, np.ndarray]:
         """Lowest index, and one past the highest, on a grid with the same axes, with a margin around."""
         to_voxel = np.linalg.inv(affine)
@@ -56,7 +60,7 @@ def find(scan: Image) -> Found:
     padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple)
     image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
     i, j, k = coarse.shape
-    content = _box(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
+    content = box_of(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
     thickness, height, _ = np.sort(content.high - content.low)
     if thickness < LEAST_VIEW_MM <= height:
         return Found(content, content)
@@ -64,10 +68,11 @@ def find(scan: Image) -> Found:
     probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
     least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))
     brain = cc3d.dust(probable, threshold=least, connectivity=6) > 0  # in several pieces where slices are missing
-    return Found(content, _box(brain, coarse.affine) if brain.any() else None)
+    return Found(content, box_of(brain, coarse.affine) if brain.any() else None)
 
 
-def _box(mask: np.ndarray, affine: np.ndarray) -> Box:
+def box_of(mask: np.ndarray, affine: np.ndarray) -> Box:
+    """The box around the true voxels of a mask; around all of the grid where there is none."""
     low, high = content_box(mask)
     corners = [affine[:3, :3] @ (index - 0.5) + affine[:3, 3] for index in (low, high)]
     return Box(*corners)

@@ -82,6 +82,11 @@ class Names:
         return self._path("mask.nii.gz", label="brain")
 
     @property
+    def distance(self) -> PurePath:
+        """Distance to the surface of the brain."""
+        return self._path("distance.nii.gz", label="brain")
+
+    @property
     def brain(self) -> PurePath:
         """The scan without what is outside the brain mask."""
         return self._image(desc="brain") if self.bids else self._path("brain.nii.gz")
@@ -114,7 +119,7 @@ class Names:
     @cached_property
     def results(self) -> tuple[PurePath, ...]:
         """Every path that a run may write for this scan, sidecars too."""
-        images = [self.segmentation, self.probabilities, self.mask, self.brain, self.resampled]
+        images = [self.segmentation, self.probabilities, self.mask, self.brain, self.distance, self.resampled]
         images.append(self.resampled_segmentation)
         sidecars = images if self.bids else [self.probabilities]
         others = (self.table, self.volumes, self.volumes.with_suffix(".json"), self.report, self.overlay, self.manifest)

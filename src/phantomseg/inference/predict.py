@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from phantomseg.inference.memory import has_norms
 from phantomseg.inference.tiles import Tiles
 from phantomseg.labels import merge
+from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 from phantomseg.network.norms import Norms, kept
 from phantomseg.network.volume import Block, whole
@@ -179,9 +180,16 @@ def _blocks(
             block = (slice(low_i, high_i), slice(low_j, high_j), slice(0, size_k))
             with autocast(image.device):
                 logits = network.decode(encoded, image, block)[0]  # type: ignore[operator]
-            rows = logits.movedim(0, -1).reshape(-1, len(matrix))  # (voxels, C of the network)
+            rows = logits.movedim(0, -1).reshape(-1, len(logits))  # (voxels, C of the network)
+            if model.distance_voxels is not None:
+                rows = _of_distance(rows, model.distance_voxels)
             merged = torch.empty((matrix.shape[1], len(rows)), dtype=torch.float16)
             for start in range(0, len(rows), CHUNK_VOXELS):
                 part = slice(start, start + CHUNK_VOXELS)
                 merged[:, part] = (rows[part].float().softmax(-1) @ matrix).T
             yield block, merged.view(-1, high_i - low_i, high_j - low_j, size_k)
+
+
+def _of_distance(rows: torch.Tensor, reach: int) -> torch.Tensor:
+    """Logits of background and inside, (N, 2), of distances to the surface over their reach, (N, 1)."""
+    return F.pad(rows * (-reach / SOFT_VOXELS), (1, 0))

@@ -46,13 +46,18 @@ def label_values(probabilities: torch.Tensor, grid: Grid, onto: Grid, labels: La
 
 def restored_probability(probability: torch.Tensor, prepared: Prepared, outside: float) -> np.ndarray:
     """Probability of one label (I, J, K) on the scan's own grid, float32, `outside` where the network did not look."""
+    return restored(probability, prepared, outside).clip(0, 1)  # tiles add up to 1.002 at most
+
+
+def restored(field: torch.Tensor, prepared: Prepared, outside: float) -> np.ndarray:
+    """Values (I, J, K) of the network's grid on the scan's own, float32, `outside` where the network did not look."""
     places = _places(prepared.grid, prepared.canonical)
     inside = [_inside(place, size) for place, size in zip(places, prepared.grid.shape, strict=True)]
-    value = probability[None].float()
+    value = field[None].float()
     for axis, (place, (low, high)) in enumerate(zip(places, inside, strict=True), start=1):
         value = _interpolate(value, axis, place[low:high])
     voxels = np.full(prepared.canonical.shape, outside, dtype=np.float32)
-    voxels[tuple(slice(*ends) for ends in inside)] = value[0].clamp(0, 1).numpy()  # tiles add up to 1.002 at most
+    voxels[tuple(slice(*ends) for ends in inside)] = value[0].numpy()
     return onto_scan(voxels, prepared.scan).voxels
 
 

@@ -20,6 +20,7 @@ from phantomseg.inference.names import Names, sidecar
 from phantomseg.inference.prepare import Prepared
 from phantomseg.inference.restore import label_values, onto_scan, restored_probability
 from phantomseg.inference.segment import Segmentation
+from phantomseg.inference.strip import Stripped
 from phantomseg.inference.tables import STRUCTURES, write_json, write_table, write_text
 from phantomseg.labels import LabelSet, label_set
 
@@ -116,10 +117,24 @@ def _resampled(to: Written) -> list[PurePath]:
     ]
 
 
+def write_stripped(to: Written, distance: bool) -> list[PurePath]:
+    """Write mask, brain, its volume, and the distance to its surface; returns paths relative to the folder."""
+    assert isinstance(to.result, Stripped)
+    written = [*_volumes(to), *_masked(to, to.result.image)]
+    if distance:
+        path = to.names.distance
+        write_image(to.folder / path, to.result.distance_mm)
+        written += [path, *_side(to, path, bids.distance_sidecar, to.result.reach_mm)]
+    return written
+
+
 def _brain(to: Written) -> list[PurePath]:
     """Brain mask, and the scan within it."""
     brain = label_values(to.result.probabilities[BRAIN], to.prepared.grid, to.prepared.canonical, label_set(BRAIN))
-    mask = onto_scan((brain == 1).astype(np.uint8), to.scan)
+    return _masked(to, onto_scan((brain == 1).astype(np.uint8), to.scan))
+
+
+def _masked(to: Written, mask: Image) -> list[PurePath]:
     write_image(to.folder / to.names.mask, mask)
     outside = np.float32(min(0.0, float(to.scan.voxels.min())))  # air of computed tomography is not 0
     inside = np.where(mask.voxels > 0, to.scan.voxels, outside)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from phantomseg.image.parts import parts_of
 
 EPSILON = 1e-5
+EXACT = 0.999  # share of the reach at which a distance is cut off
+SOFT_VOXELS = 1.0  # over which the inside fades out
+FEW_VOXELS = 100.0  # found in a sample without an inside, that halve its Dice
 
 
 def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -35,6 +39,31 @@ def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
     parts = parts_of(target, factor).long().reshape(batch, rows.shape[1], -1)  # (B, N, f³)
     losses = [_DiceCrossEntropy.apply(row, part) for row, part in zip(rows, parts, strict=True)]
     return torch.stack(losses).mean()
+
+
+def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) -> torch.Tensor:
+    """Mean distance that an output is wrong by, as a share of `reach`, plus 1 − soft Dice of what lies inside.
+
+    Where the distance is cut off, an output may go farther. A sample without an inside adds to the Dice what it finds.
+
+    Args:
+        output: distance to a surface over `reach`, negative within, (B, 1, i, j, k).
+        distance: to be predicted, in voxels, cut off at `reach`, (B, f·i, f·j, f·k); the mean of fine voxels counts.
+        reach: voxels.
+
+    >>> distance = torch.tensor([-2.0, 0.5, 2.0]).view(1, 1, 1, 3)
+    >>> distance_dice(torch.tensor([-3.0, 0.25, 4.0]).view(1, 1, 1, 1, 3), distance, 2.0).item() < 0.25
+    True
+    """
+    found = output[:, 0].float()
+    wanted = F.avg_pool3d(distance[:, None], distance.shape[1] // found.shape[1])[:, 0] / reach
+    within = torch.where(wanted > -EXACT, found, found.clamp(min=-1))
+    kept = torch.where(wanted < EXACT, within, within.clamp(max=1))
+    error = (kept - wanted).abs().flatten(1).mean(1)
+    inside, is_inside = (torch.sigmoid(-d * (reach / SOFT_VOXELS)).flatten(1) for d in (found, wanted))
+    overlap, sizes = (inside * is_inside).sum(1), inside.square().sum(1) + is_inside.square().sum(1)
+    dice = (2 * overlap + FEW_VOXELS) / (sizes + FEW_VOXELS)
+    return (error + 1 - dice).mean()
 
 
 class _DiceCrossEntropy(torch.autograd.Function):

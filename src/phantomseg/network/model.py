@@ -57,10 +57,17 @@ class Model:
         return next(self.network.parameters()).device
 
     @property
+    def distance_voxels(self) -> int | None:
+        """Reach of the signed distances that it predicts; None where it predicts classes."""
+        reach: int | None = self.record.get("recipe", {}).get("distance_voxels")
+        return reach
+
+    @property
     def crop_voxels(self) -> tuple[int, int, int] | None:
         """Size of the images that it was trained on, where its record tells."""
-        size = self.record.get("recipe", {}).get("pose", {}).get("crop_voxels")
-        return None if size is None else tuple(size)
+        recipe = self.record.get("recipe", {})
+        sizes = [recipe[step]["crop_voxels"] for step in ("pose", "shapes", "pumba") if step in recipe]
+        return tuple(sizes[0]) if sizes else None
 
 
 def build_network(kind: str, config: dict[str, Any]) -> nn.Module:

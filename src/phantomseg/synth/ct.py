@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phantomseg.labels import label_set
+from phantomseg.labels import LabelSet
 
 SCALE = 255.0
 
@@ -33,6 +33,7 @@ BY_TISSUE = {
     "skin": Attenuation(((-20, 60),)),
     "bone": Attenuation(((500, 1700),), 6.0),
     "soft tissue": Attenuation(((-110, -70), (35, 75), (-110, 75), (10, 60))),
+    "grey matter": Attenuation(((22, 44),)),
 }
 BY_NAME = {
     "cancellous bone": Attenuation(((150, 700),), 6.0),
@@ -52,14 +53,14 @@ WINDOWS = (
 )
 
 
-def draw_ct(rng: np.random.Generator, subclasses: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean and spread of each generation channel and sub-class, and the end of the window, on 0 to 255."""
+def draw_ct(rng: np.random.Generator, subclasses: int, labels: LabelSet) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean and spread of each channel and sub-class, and the end of the window, on 0 to 255."""
     noise = rng.uniform(*NOISE_HU)
     agent = rng.uniform() < CONTRAST_AGENT[0]
     vessel = rng.uniform(*CONTRAST_AGENT[1])
     groups: dict[str, np.ndarray] = {}
     mean, std = [], []
-    for label in label_set("generation").labels:
+    for label in labels.labels:
         kind = BY_NAME.get(label.name, BY_TISSUE.get(label.tissue, BRAIN))
         if label.contrast not in groups:  # left and right attenuate alike
             low, high = np.array(kind.ranges).T

@@ -51,6 +51,20 @@ def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tenso
     return signed
 
 
+def signed_distance(mask: torch.Tensor, reach: int) -> torch.Tensor:
+    """Distance in voxels to the surface of a mask (I, J, K), negative within, float32, cut off at `reach` both ways.
+
+    The surface runs half-way between the last voxel inside and the first outside.
+
+    >>> mask = torch.tensor([1, 1, 0, 0, 0, 0]).view(1, 1, 6).expand(9, 9, 6) > 0
+    >>> signed_distance(mask, 3)[4, 4].tolist()
+    [-1.5, -0.5, 0.5, 1.5, 2.5, 3.0]
+    """
+    near = min(reach + 1, LONGEST_REACH)
+    outside, within = (squared_distance(part, near).float().sqrt_() for part in (mask, ~mask))
+    return torch.where(mask, 0.5 - within, outside - 0.5).clamp_(-reach, reach)
+
+
 def _smooth(volume: torch.Tensor, axis: int) -> torch.Tensor:
     """Gaussian of SURFACE_SIGMA along one axis, cut off at two voxels; borders repeat."""
     weights = torch.exp(-0.5 * (torch.arange(3) / SURFACE_SIGMA) ** 2)

@@ -13,16 +13,20 @@ from torch.nn import functional as F
 from phantomseg.image.intensity import rescale
 from phantomseg.image.parts import parts_of
 from phantomseg.rng import sample_rng
+from phantomseg.synth import fillings, pumba
 from phantomseg.synth.artefacts import Artefacts, apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import Bias, apply_bias, draw_bias
 from phantomseg.synth.channels import every_mm
 from phantomseg.synth.findings import Findings, apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
 from phantomseg.synth.pose import Pose, draw_pose, look_up
+from phantomseg.synth.pumba import Pumba, draw_pumba
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.resolution import Resolution, acquire, draw_resolution
 from phantomseg.synth.shape import Shape, apply_shape, draw_shape
+from phantomseg.synth.shapes import Shapes, draw_shapes
 from phantomseg.synth.slab import Slab, draw_slab, repeat_faces
+from phantomseg.synth.source import BORDER, SHAPES, TEMPLATES, target_channels
 from phantomseg.synth.strip import (
     Strip,
     apply_strip,
@@ -30,7 +34,6 @@ from phantomseg.synth.strip import (
     draw_strip,
     look_up_each,
     mirror_channels,
-    target_channels,
 )
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import Tissues, draw_tissues, paint
@@ -45,7 +48,9 @@ class SampleDraw:
     index: int
     target: str
     fine_voxels_per_mm: int
-    pose: Pose
+    pose: Pose | None
+    shapes: Shapes | None
+    pumba: Pumba | None
     shape: Shape | None
     findings: Findings | None
     strip: Strip | None
@@ -56,6 +61,11 @@ class SampleDraw:
     resolution: Resolution | None
     view: View | None
     slab: Slab | None
+
+    @property
+    def source(self) -> str:
+        """Label set of the label map."""
+        return SHAPES if self.pose is None else TEMPLATES
 
     def record(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -85,10 +95,12 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     rng = sample_rng(seed, index)
     strip = draw_strip(recipe.strip, rng) if recipe.strip else None
     stripped = strip is not None and strip.keep != "head"
-    pose = draw_pose(recipe.pose, templates, rng, stripped)
+    pose = draw_pose(recipe.pose, templates, rng, stripped) if recipe.pose else None
+    shapes = draw_shapes(recipe.shapes, rng, stripped) if recipe.shapes else None
+    pumba = draw_pumba(recipe.pumba, rng) if recipe.pumba else None
     shape = draw_shape(recipe.shape, rng) if recipe.shape else None
     findings = draw_findings(recipe.findings, rng) if recipe.findings else None
-    tissues = draw_tissues(recipe.tissues, stripped, rng)
+    tissues = draw_tissues(recipe.tissues, stripped, rng, recipe.source)
     bias = draw_bias(recipe.bias, rng) if recipe.bias else None
     if bias and tissues.most is not None:
         bias = dataclasses.replace(bias, log_std=0.0)  # computed tomography has no receive coil
@@ -98,6 +110,8 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
         target=recipe.target,
         fine_voxels_per_mm=recipe.fine_voxels_per_mm,
         pose=pose,
+        shapes=shapes,
+        pumba=pumba,
         shape=shape,
         findings=findings,
         strip=strip,
@@ -112,16 +126,20 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
 
 
 def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
-    """Make the drawn samples, on the device that holds the templates."""
-    per_mm = draws[0].fine_voxels_per_mm
-    labels = look_up([d.pose for d in draws], templates, per_mm)
+    """Make the drawn samples, on the device that holds the templates, be there any or not."""
+    per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
+    labels = _labels(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
     labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
-    labels = look_up_each(labels, [mirror_channels(d.pose.flip) for d in draws])
-    kept = apply_strip(labels, strips, per_mm) if (strips := _taken(d.strip for d in draws)) else labels
+    labels = (
+        look_up_each(labels, [mirror_channels(p.flip) for p in poses])
+        if (poses := _taken(d.pose for d in draws))
+        else labels
+    )
+    kept = apply_strip(labels, strips, per_mm, source) if (strips := _taken(d.strip for d in draws)) else labels
     masked = are_masked(strips, labels.device) if strips else None
     painted = torch.where(masked, labels, kept) if masked is not None else labels
-    image = paint(painted, [d.tissues for d in draws], per_mm)
+    image = paint(painted, [d.tissues for d in draws], per_mm, source)
     image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
     image = apply_bias(image, biases) if (biases := _taken(d.bias for d in draws)) else image
     image = rescale(image)
@@ -129,19 +147,42 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = wrap_around(image, views) if (views := _taken(d.view for d in draws)) else image
     image = apply_artefacts(image, artefacts) if (artefacts := _taken(d.artefacts for d in draws)) else image
     image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
-    target = look_up_each(kept, [target_channels(d.target) for d in draws])
+    target = look_up_each(kept, [target_channels(d.target, source) for d in draws])
     image = rescale(image)
     if masked is not None:
         image = image.masked_fill((masked & (every_mm(kept, per_mm) == 0))[:, None], 0)
     if views:
-        visible = seen(kept, views, per_mm)
+        visible = seen(kept, views, per_mm, source)
         image = image * visible[:, None]
         target = target * refined(visible, per_mm)
     if slabs := _taken(d.slab for d in draws):
         repeat_faces(image[:, 0], slabs)
         repeat_faces(target, slabs, per_mm)
+    target = with_border(target) if draws[0].target == BORDER else target
     image = rescale(image) if strips or views or slabs else image  # use sees no more than this either
     return Batch(image, target, tuple(draws))
+
+
+def _labels(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
+    """Label maps (B, I, J, K), channels of the source of the draws."""
+    device, per_mm = templates.labels.device, draws[0].fine_voxels_per_mm
+    if shapes := _taken(d.shapes for d in draws):
+        return refined(fillings.draw_labels(shapes, device), per_mm)
+    if pumbas := _taken(d.pumba for d in draws):
+        return refined(pumba.draw_labels(pumbas, device), per_mm)
+    return look_up(_taken(d.pose for d in draws), templates, per_mm)
+
+
+def with_border(mask: torch.Tensor) -> torch.Tensor:
+    """Mask (B, I, J, K) with 2 in its outermost layer of voxels, next to which, corners too, is no mask.
+
+    >>> with_border(torch.ones(1, 3, 3, 3, dtype=torch.uint8)).sum().item()
+    27
+    >>> with_border(torch.tensor([0, 1, 1, 1, 0]).view(1, 1, 1, 5).expand(1, 9, 9, 5).to(torch.uint8))[0, 4, 4].tolist()
+    [0, 2, 1, 2, 0]
+    """
+    outside = F.max_pool3d((mask == 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    return torch.where(outside & (mask > 0), torch.full_like(mask, 2), mask)
 
 
 def refined(volume: torch.Tensor, times: int) -> torch.Tensor:
@@ -172,7 +213,7 @@ def _taken(values: typing.Iterable[Any]) -> list[Any]:
 
 def _rebuild(kind: Any, record: Any) -> Any:
     if typing.get_origin(kind) is tuple:
-        return tuple(record)
+        return tuple(_rebuild(typing.get_args(kind)[0], value) for value in record)
     choices = [k for k in typing.get_args(kind) if k is not type(None)]
     if choices:
         return None if record is None else _rebuild(choices[0], record)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from phantomseg.errors import TemplateError
 from phantomseg.image.separable import apply_along_axes, interpolation_matrix
 from phantomseg.rng import Distribution, Uniform, check_positive, draw_seed
 from phantomseg.synth.channels import replaced
@@ -63,7 +64,13 @@ class Pose:
 def draw_pose(
     settings: PoseSettings, templates: Templates, rng: np.random.Generator, brain_alone: bool = False
 ) -> Pose:
-    """Draw where the next sample looks; a sample of the brain alone is never looked for elsewhere."""
+    """Draw where the next sample looks; a sample of the brain alone is never looked for elsewhere.
+
+    Raises:
+        TemplateError: there is no template to look at.
+    """
+    if not templates.names:
+        raise TemplateError("this recipe poses templates, and there are none; give --templates a folder of label maps")
     template = int(rng.integers(len(templates.names)))
     shape = templates.shapes[template].numpy()
     brain_low, brain_high = (box[template].numpy() for box in (templates.brain_low, templates.brain_high))

@@ -17,12 +17,16 @@ from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, parse_distribution
 from phantomseg.synth.artefacts import ArtefactSettings
 from phantomseg.synth.bias import BiasSettings
+from phantomseg.synth.distance import LONGEST_REACH
 from phantomseg.synth.findings import FindingSettings
 from phantomseg.synth.gamma import GammaSettings
 from phantomseg.synth.pose import PoseSettings
+from phantomseg.synth.pumba import PumbaSettings
 from phantomseg.synth.resolution import ResolutionSettings
 from phantomseg.synth.shape import ShapeSettings
+from phantomseg.synth.shapes import ShapesSettings
 from phantomseg.synth.slab import SlabSettings
+from phantomseg.synth.source import SHAPES, TEMPLATES
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.tissues import TissueSettings
 from phantomseg.synth.view import ViewSettings
@@ -30,11 +34,14 @@ from phantomseg.synth.view import ViewSettings
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of every step; None omits it."""
+    """Settings of every step; None omits it. Labels come from one of three steps: `pose`, `shapes` or `pumba`."""
 
     target: str  # label set of the target
-    pose: PoseSettings
     tissues: TissueSettings
+    pose: PoseSettings | None = None  # of a template
+    shapes: ShapesSettings | None = None  # out of nothing
+    pumba: PumbaSettings | None = None  # out of nothing, as the paper has them
+    distance_voxels: int | None = None  # the network learns the distance to the target's surface, up to this one
     fine_voxels_per_mm: int = 1  # above 1, labels are painted on a finer grid and averaged (partial volume)
     shape: ShapeSettings | None = None
     findings: FindingSettings | None = None
@@ -46,12 +53,54 @@ class Recipe:
     view: ViewSettings | None = None
     slab: SlabSettings | None = None
 
+    @property
+    def labels_from(self) -> PoseSettings | ShapesSettings | PumbaSettings:
+        """Settings of the step that labels come from."""
+        (chosen,) = self._sources()
+        return chosen
+
+    @property
+    def source(self) -> str:
+        """Label set of the label maps that images are painted from."""
+        return SHAPES if self.pose is None else TEMPLATES
+
+    @property
+    def crop_voxels(self) -> tuple[int, int, int]:
+        """Size of the samples."""
+        return self.labels_from.crop_voxels
+
+    @property
+    def spacing_mm(self) -> float:
+        """Voxel of the samples as the network is used, where no template has one."""
+        return 1.0 if isinstance(self.labels_from, PoseSettings) else self.labels_from.human_mm
+
+    def __post_init__(self) -> None:
+        if len(self._sources()) != 1:
+            raise RecipeError(
+                f"recipe has {len(self._sources())} of the tables [pose], [shapes] and [pumba], wanted one, as labels "
+                "come from there"
+            )
+        if self.pose is None and (self.shape or self.findings):
+            raise RecipeError(
+                "recipe has [shape] or [findings] without [pose]; these steps need templates, remove them"
+            )
+        if self.distance_voxels is not None and not (
+            self.target == "mask" and 1 < self.distance_voxels < LONGEST_REACH
+        ):
+            raise RecipeError(
+                f"recipe has distance_voxels {self.distance_voxels} and target {self.target!r}, wanted 2 to "
+                f"{LONGEST_REACH - 1} and target 'mask'; correct the two"
+            )
+
+    def _sources(self) -> list[PoseSettings | ShapesSettings | PumbaSettings]:
+        return [one for one in (self.pose, self.shapes, self.pumba) if one is not None]
+
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package.
 
     >>> recipe_names()
-    ['find', 'head', 'synthseg']
+    ['find', 'head', 'pumba', 'shapes', 'synthseg']
     """
     folder = resources.files("phantomseg") / "recipes"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))

@@ -1,4 +1,4 @@
-"""Skull stripping of the label map, mirrored sides, and the channels of the target."""
+"""Skull stripping of the label map, and mirrored sides."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import torch
 
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, Uniform
 from phantomseg.synth.channels import look_up
 from phantomseg.synth.distance import LONGEST_REACH, squared_distance
-from phantomseg.synth.templates import brain_channels, intracranial_channels
+from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
     return (*stripped, Strip("head", 0.0))[int(np.searchsorted(ends, chance, side="right"))]
 
 
-def apply_strip(labels: torch.Tensor, strips: list[Strip], per_mm: int = 1) -> torch.Tensor:
-    """Labels (B, I, J, K), generation channels at `per_mm` voxels a mm, with background for what is stripped."""
-    return torch.stack([_strip_one(volume, strip, per_mm) for volume, strip in zip(labels, strips, strict=True)])
+def apply_strip(labels: torch.Tensor, strips: list[Strip], per_mm: int = 1, source: str = TEMPLATES) -> torch.Tensor:
+    """Labels (B, I, J, K), channels of the source at `per_mm` voxels a mm, with background for what is stripped."""
+    return torch.stack([_strip_one(*pair, per_mm, source) for pair in zip(labels, strips, strict=True)])
 
 
-def _strip_one(labels: torch.Tensor, strip: Strip, per_mm: int) -> torch.Tensor:
+def _strip_one(labels: torch.Tensor, strip: Strip, per_mm: int, source: str) -> torch.Tensor:
     if strip.keep == "head":
         return labels
-    table = {"brain": brain_channels, "intracranial": intracranial_channels}[strip.keep]()
+    table = {"brain": brain_channels, "intracranial": intracranial_channels}[strip.keep](source)
     kept = look_up(labels, torch.from_numpy(table).to(labels.device))
     voxels = min(LONGEST_REACH, strip.margin_mm * per_mm)
     if voxels >= 1:
@@ -73,15 +73,8 @@ def are_masked(strips: list[Strip], device: torch.device) -> torch.Tensor:
 @cache
 def mirror_channels(flip: bool) -> np.ndarray:
     """Generation channel that each generation channel becomes, uint8, shape (G,)."""
-    generation = label_set("generation")
+    generation = label_set(TEMPLATES)
     return (generation.mirror if flip else np.arange(len(generation))).astype(np.uint8)
-
-
-@cache
-def target_channels(target: str) -> np.ndarray:
-    """Channel in the label set `target` of each generation channel, uint8, shape (G,)."""
-    ids = merge("generation", "head").apply(label_set("generation").ids)
-    return label_set(target).index_of_ids(merge("head", target).apply(ids)).astype(np.uint8)
 
 
 def look_up_each(labels: torch.Tensor, tables: list[np.ndarray]) -> torch.Tensor:

@@ -18,7 +18,8 @@ from phantomseg.errors import PhantomSegError, TemplateError
 from phantomseg.image.files import read_labels, scan_paths, stem, write_atomically
 from phantomseg.image.grid import canonical, content_box, crop, resample
 from phantomseg.image.image import Image
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import label_set
+from phantomseg.synth.source import brain_channels
 
 CSF, DURA, BONES = 24, 520, (515, 516)
 THIN_MM = 1.0  # coarser voxels do not show the dura
@@ -128,19 +129,12 @@ def derive_dura(values: np.ndarray) -> np.ndarray:
     return np.where(at_bone & (values == CSF), DURA, values)
 
 
-def brain_channels() -> np.ndarray:
-    """Which generation channels are brain, boolean, shape (G,)."""
-    return _brain_value() == 1
-
-
-def intracranial_channels() -> np.ndarray:
-    """Which generation channels are brain or the CSF around it, boolean, shape (G,)."""
-    return _brain_value() > 0
-
-
-def _brain_value() -> np.ndarray:
-    to_head = merge("generation", "head").apply(label_set("generation").ids)
-    return merge("head", "brain").apply(to_head)
+def no_templates(spacing_mm: float = 1.0) -> Templates:
+    """What recipes are given that need no template: shapes come out of nothing."""
+    none = torch.zeros((0, 3), dtype=torch.int64)
+    return Templates(
+        (), torch.zeros(0, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), none, none, none, spacing_mm
+    )
 
 
 def _pack(names: list[str], volumes: list[np.ndarray], spacing_mm: float) -> Templates:

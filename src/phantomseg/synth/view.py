@@ -10,7 +10,7 @@ import torch
 
 from phantomseg.rng import Distribution, Uniform
 from phantomseg.synth.channels import every_mm, look_up
-from phantomseg.synth.templates import brain_channels
+from phantomseg.synth.source import TEMPLATES, brain_channels
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,28 @@ def draw_view(settings: ViewSettings, rng: np.random.Generator) -> View:
     )
 
 
-def seen(labels: torch.Tensor, views: list[View], per_mm: int = 1) -> torch.Tensor:
+def seen(labels: torch.Tensor, views: list[View], per_mm: int = 1, source: str = TEMPLATES) -> torch.Tensor:
     """Which voxels of 1 mm each scan shows, boolean (B, I, J, K), from labels at `per_mm` voxels a mm."""
-    return torch.stack([_seen_one(volume, view) for volume, view in zip(every_mm(labels, per_mm), views, strict=True)])
+    each = zip(every_mm(labels, per_mm), views, strict=True)
+    return torch.stack([_seen_one(volume, view, source) for volume, view in each])
 
 
-def _seen_one(labels: torch.Tensor, view: View) -> torch.Tensor:
+def _seen_one(labels: torch.Tensor, view: View, source: str) -> torch.Tensor:
     keep = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
     ends = zip(labels.shape, view.low, view.high, strict=True)
     inside = tuple(slice(round(n * low), n - round(n * high)) for n, low, high in ends)
     keep[inside] = True
     if view.deface_margin_mm is not None:
-        keep &= _behind_face(labels, view.deface_margin_mm, math.radians(view.deface_angle_deg))
+        keep &= _behind_face(labels, view.deface_margin_mm, math.radians(view.deface_angle_deg), source)
     return keep
 
 
-def _behind_face(labels: torch.Tensor, margin_mm: float, angle: float) -> torch.Tensor:
+def _behind_face(labels: torch.Tensor, margin_mm: float, angle: float, source: str) -> torch.Tensor:
     """Voxels at most `margin_mm` beyond the brain, in a direction between anterior and inferior."""
     device = labels.device
     anterior, superior = (torch.arange(n, device=device, dtype=torch.float32) for n in labels.shape[1:])
     forward = math.cos(angle) * anterior[:, None] - math.sin(angle) * superior[None]  # (J, K)
-    is_brain = look_up(labels, torch.from_numpy(brain_channels()).to(device)).any(0)
+    is_brain = look_up(labels, torch.from_numpy(brain_channels(source)).to(device)).any(0)
     if not is_brain.any():
         return torch.ones_like(labels, dtype=torch.bool)
     return (forward <= forward[is_brain].max() + margin_mm).expand(labels.shape)

@@ -12,6 +12,7 @@ class TrainConfig:
     """Budget, optimiser, and how often what is done."""
 
     network: str = "fast"
+    features: tuple[int, ...] | None = None  # of each level; None is the network's own
     steps: int | None = None  # budget: steps, or minutes
     minutes: float | None = None
     batch: int = 1

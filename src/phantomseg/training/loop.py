@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from torch import nn
 
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
-from phantomseg.network.losses import dice_cross_entropy
+from phantomseg.network.losses import dice_cross_entropy, distance_dice
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
 from phantomseg.runtime import autocast, hardware, keep_freed_memory
+from phantomseg.synth.distance import signed_distance
 from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
@@ -75,7 +77,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
         batch = next(batches)
         while (progress := config.progress(state.step, state.seconds)) < 1 and not stop.requested:
             rate = config.rate(state.step, progress)
-            loss, norm = _step(config, state, batch, rate)  # on a GPU this is only begun ...
+            loss, norm = _step(config, state, batch, rate, recipe.distance_voxels)  # on a GPU this is only begun ...
             draws, before = batch.draws, time.perf_counter()
             batch = next(batches)  # ... while the next batch is made
             waited = time.perf_counter() - before
@@ -114,12 +116,20 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # torch draws first weights from its global state alone
-            network = build_network(config.network, {"classes": len(label_set(recipe.target))})
-    _check_crop(recipe.pose.crop_voxels, network.multiple)  # type: ignore[arg-type]
+            network = build_network(config.network, _network_config(recipe, config))
+    _check_crop(recipe.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimisers = build_optimisers(network, config.optimiser, config.learning_rate)
     return TrainState(network, average, optimisers, earlier=stages(run.start.record) if run.start else [])
+
+
+def _network_config(recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
+    classes = len(label_set(recipe.target)) if recipe.distance_voxels is None else 1
+    if config.features is None:
+        return {"classes": classes}
+    convolutions = {"convolutions": [2] * len(config.features)} if config.network == "fast" else {}
+    return {"classes": classes, "features": list(config.features), **convolutions}
 
 
 def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
@@ -131,13 +141,15 @@ def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
         )
 
 
-def _step(config: TrainConfig, state: TrainState, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _step(
+    config: TrainConfig, state: TrainState, batch: Batch, rate: float, distance_voxels: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Change the weights once; returns loss and gradient norm."""
     for optimiser in state.optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-    loss = batch_loss(state.network, batch, _detail_block(config, batch, state.step * config.batch))
+    loss = batch_loss(state.network, batch, _detail_block(config, batch, state.step * config.batch), distance_voxels)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm)
     for optimiser in state.optimisers:
@@ -155,8 +167,8 @@ def _row(step: int, loss: float, rate: float, norm: float, waited: float) -> dic
     }
 
 
-def batch_loss(network: nn.Module, batch: Batch, block: Block) -> torch.Tensor:
-    """Sum of the losses of every output that the network supervises."""
+def batch_loss(network: nn.Module, batch: Batch, block: Block, distance_voxels: int | None = None) -> torch.Tensor:
+    """Sum of the losses of every output that the network supervises: of distances up to a reach, or of classes."""
     device = batch.image.device
     image = batch.image.contiguous(memory_format=torch.channels_last_3d)
     # oneDNN's bfloat16 gradients of maps 2 voxels deep read memory that was never written
@@ -164,8 +176,12 @@ def batch_loss(network: nn.Module, batch: Batch, block: Block) -> torch.Tensor:
     with autocast(device, enabled=wide):
         outputs = network.supervised(image, block)  # type: ignore[operator]
     times = batch.target.shape[1] // batch.image.shape[2]
-    targets = [batch.target[(slice(None), *finer(where, times))] for _, where in outputs]
-    losses = [dice_cross_entropy(logits, target) for (logits, _), target in zip(outputs, targets, strict=True)]
+    wanted = batch.target
+    if distance_voxels is not None:
+        wanted = torch.stack([signed_distance(mask > 0, distance_voxels) for mask in batch.target])
+    targets = [wanted[(slice(None), *finer(where, times))] for _, where in outputs]
+    compare = dice_cross_entropy if distance_voxels is None else partial(distance_dice, reach=distance_voxels)
+    losses = [compare(logits, target) for (logits, _), target in zip(outputs, targets, strict=True)]
     return torch.stack(losses).sum()
 
 

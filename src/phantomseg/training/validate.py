@@ -23,7 +23,7 @@ HELD_OUT_SEED = 2**31  # the command line takes smaller ones
 
 def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, count: int = 8) -> dict[str, float]:
     """Mean hard Dice over classes present (background left out) and over `count` held-out samples."""
-    model = Model(network, label_set(recipe.target))
+    model = Model(network, label_set(recipe.target), record={"recipe": record(recipe)})
     dices: list[float] = []
     for index in range(count):
         batch = generate(recipe, templates, HELD_OUT_SEED, range(index, index + 1))

@@ -1,0 +1,105 @@
+"""Looks at a scan: what the network sees of it, at which scale, and the brain that it finds there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+import torch
+
+from phantomseg.errors import MemoryLimitError
+from phantomseg.image.grid import Grid, resample_box, resampled_grid
+from phantomseg.image.image import Image
+from phantomseg.image.intensity import rescale
+from phantomseg.inference.find import Box, box_of
+from phantomseg.inference.memory import plan_tiles
+from phantomseg.inference.predict import predict
+from phantomseg.inference.prepare import Prepared
+from phantomseg.network.model import Model
+
+MASK = "mask"
+PROBABLE = 0.5
+SAMPLES = 128  # of a scan along each axis, in which its content is looked for
+CONTENT = 0.02  # of the intensity range; darker borders are no content
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Probability of brain (I, J, K), on a grid that covers a part of a scan, and its largest piece."""
+
+    prepared: Prepared
+    probability: torch.Tensor
+    piece: np.ndarray
+    spacing_mm: float
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any brain."""
+        return bool(self.piece.any())
+
+    @property
+    def box(self) -> Box:
+        """Around the piece."""
+        return box_of(self.piece, self.prepared.grid.affine)
+
+    @property
+    def brain_ml(self) -> float:
+        """Volume of the piece."""
+        return float(self.piece.sum()) * self.prepared.voxel_volume_mm3 / 1000
+
+    @property
+    def diameter_mm(self) -> float:
+        """Longest side of the piece's box."""
+        return float((np.ptp(np.nonzero(self.piece), axis=1) + 1).max()) * self.spacing_mm
+
+    @property
+    def sureness(self) -> float:
+        """Soft Dice between the probability and the piece, 0 where there is none."""
+        inside = float(self.probability[torch.from_numpy(self.piece)].sum(dtype=torch.float64))
+        total = float(self.probability.sum(dtype=torch.float64)) + float(self.piece.sum())
+        return 2 * inside / total if self.found else 0.0
+
+
+def content_of(image: Image) -> Box:
+    """Where a scan is not dark."""
+    steps = np.maximum(1, np.array(image.shape) // SAMPLES)
+    some = image.voxels[tuple(slice(None, None, step) for step in steps)]
+    scaled = rescale(torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32))[None, None])[0, 0].numpy()
+    return box_of(scaled > CONTENT, image.affine @ np.diag([*steps, 1]))
+
+
+def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box, most_bytes: float) -> Look:
+    """What the network finds in a part of a scan.
+
+    Args:
+        image: the scan with canonical axes, at least 0.
+        scan: on its own grid, for the way back.
+        model: of masks.
+        spacing_mm: of the voxels that the network sees.
+        box: the part.
+        most_bytes: memory that may be taken.
+
+    Raises:
+        MemoryLimitError: it needs more.
+    """
+    grid = resampled_grid(image, spacing_mm, tolerance_mm=0.0)
+    low, high = box.voxels(grid.affine, 0.0)
+    low, high = np.maximum(low, 0), np.minimum(high, grid.shape)
+    multiple: int = model.network.multiple  # type: ignore[assignment]
+    # at least two voxels at the network's coarsest level: one has no spread to normalise by
+    size = np.maximum(-(-(high - low) // multiple), 2) * multiple
+    if len(plan_tiles(tuple(size.tolist()), 2, model.network, most_bytes)) > 1:
+        raise MemoryLimitError(
+            f"a look at {size.tolist()} voxels needs more than the {max(most_bytes, 0) / 1e9:.1f} GB left; raise "
+            "--max-memory"
+        )
+    low = low - (size - (high - low)) // 2
+    near = resample_box(image, grid, low, low + size)
+    tensor = rescale(torch.from_numpy(np.ascontiguousarray(near.voxels, dtype=np.float32))[None, None])
+    (found,) = predict(model, tensor, [MASK], flip=False).sets
+    probability = found[1].float()
+    piece = cc3d.largest_k((probability > PROBABLE).numpy(), k=1, connectivity=6) > 0
+    i, j, k = (slice(0, int(n)) for n in size)
+    prepared = Prepared(tensor, (i, j, k), scan, Grid(image.shape, image.affine), Grid(near.shape, near.affine), None)
+    return Look(prepared, probability, piece, spacing_mm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import cc3d
 import numpy as np
 import torch
 from scipy import ndimage
@@ -20,20 +21,22 @@ from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.look import MASK, PROBABLE, Look, content_of, look_at
 from phantomseg.inference.restore import restored
-from phantomseg.inference.segment import Segmentation
-from phantomseg.inference.species import AUTO, check_species, spacing_for, species_ml
+from phantomseg.inference.segment import Segmentation, segment
+from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml
 from phantomseg.inference.volumes import hard_volumes, structures
-from phantomseg.labels import label_set
+from phantomseg.labels import has_merge, label_set
 from phantomseg.memory import available_bytes, used_bytes
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
+BRAIN = "brain"  # label set
 FIRST_VOXELS = 96  # of the longest axis of the content, in the first look
 SCALES = (1.0, 0.7, 0.5)  # of the first look's voxels, one after the other until a brain is found
 LOOKS = 3  # closer ones
 SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
-REACH = 6  # voxels, of distances that the network does not predict
+REACH_MM = 12.0  # of distances that the network does not predict
+SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
 SURE, DOUBTFUL = 0.93, 0.85  # sureness of a look above which no other is taken, and below which there is no brain
 
 
@@ -75,14 +78,17 @@ def strip(
         most_bytes: memory that the process may hold; by default, what the machine or its cgroup has left.
 
     Raises:
-        ScanError: no such species, or a border farther away than the network sees.
+        ScanError: no such species, not one of the model's, or a border farther away than the network sees.
         LabelError: the model makes no masks.
         MemoryLimitError: not enough memory.
     """
     check_species(species)
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
-    look = find_brain(scan, model, species, left)
-    reach = model.distance_voxels or REACH
+    if has_merge(model.labels.name, BRAIN):
+        look = labelled_brain(scan, model, species, most_bytes)
+    else:
+        look = find_brain(scan, model, species, left)
+    reach = model.distance_voxels or REACH_MM / look.spacing_mm
     reach_mm = reach * look.spacing_mm
     if abs(border_mm) > reach_mm:
         raise ScanError(
@@ -137,6 +143,24 @@ def find_brain(scan: Image, model: Model, species: str, most_bytes: float) -> Lo
         if looks[-1].sureness > SURE:
             break
     return max(looks, key=lambda one: one.sureness)
+
+
+def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
+    """What a model labels as brain, with the sulci and holes between, at its own scale."""
+    if species not in (AUTO, HUMAN):
+        raise ScanError(f"species is {species!r}, and this model knows the human head alone; choose --model strip")
+    result = segment(scan, model, BRAIN, most_bytes=most_bytes)
+    assert result.prepared is not None
+    probability = result.probabilities[BRAIN][1].float()
+    probable = (probability > PROBABLE).numpy()
+    if result.prepared.middle is None:
+        probable[:] = False
+    width = math.ceil(SULCI_MM / model.spacing_mm)
+    grown = ndimage.distance_transform_edt(~np.pad(probable, width)) * model.spacing_mm <= SULCI_MM
+    closed = ndimage.distance_transform_edt(grown) * model.spacing_mm > SULCI_MM if probable.any() else grown
+    inside = tuple(slice(width, -width) for _ in range(3))
+    piece = cc3d.largest_k(closed[inside] | probable, k=1, connectivity=6) > 0
+    return Look(result.prepared, probability, piece, model.spacing_mm)
 
 
 def is_brain(look: Look) -> bool:

@@ -1,0 +1,82 @@
+"""`phantomseg strip`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phantomseg.cli.batch import Overlay, Report, pages, process_all
+from phantomseg.cli.options import (
+    ComputedTomography,
+    Device,
+    MaxMemory,
+    Participants,
+    Reorient,
+    Resume,
+    Sessions,
+    Sources,
+    Threads,
+    Volume,
+    begin,
+)
+
+
+def run(
+    scans: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    species: Annotated[
+        str,
+        typer.Option(help="Sets the scale at which the network works: human, macaque, rat, mouse ...; auto finds it."),
+    ] = "auto",
+    border: Annotated[
+        float, typer.Option(metavar="MM", help="How far outside the brain's surface the mask ends; negative is inside.")
+    ] = 0.0,
+    distance: Annotated[
+        bool, typer.Option("--distance/--no-distance", help="Also write the signed distance to the brain's surface.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="strip (any species), head (humans, by labels of the brain), or a model folder.")
+    ] = "strip",
+    report: Report = True,
+    overlay: Overlay = False,
+    participant: Participants = None,
+    session: Sessions = None,
+    volume: Volume = None,
+    ct: ComputedTomography = None,
+    reorient: Reorient = None,
+    resume: Resume = True,
+    max_memory: MaxMemory = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Find the brain in each scan, of any contrast and species, and strip what is not brain.
+
+    Writes DIR/NAME_mask.nii.gz and NAME_brain.nii.gz on the scan's own grid, NAME_volumes.tsv, NAME_report.html and
+    NAME_manifest.json for each scan, and DIR/volumes.tsv and report.html for all; names of BIDS derivatives where SCAN
+    is a BIDS dataset. A scan that shows no brain gets an empty mask and a warning. Exit code 1 if some scans failed,
+    2 if all did.
+    """
+    from phantomseg.inference.claim import sweep
+    from phantomseg.inference.inputs import Selection, find_jobs
+    from phantomseg.inference.options import StripOptions
+    from phantomseg.models import find_model
+
+    place = begin(device, threads)
+    sweep(output)  # what a killed run left is no scan
+    jobs = find_jobs(scans, output, Selection(tuple(participant or ()), tuple(session or ()), volume))
+    options = StripOptions(
+        species=species,
+        border_mm=border,
+        distance=distance,
+        ct=ct,
+        axcodes=reorient,
+        most_bytes=None if max_memory is None else max_memory * 1e9,
+        resume=resume,
+        model=model,
+        extras=pages(report, overlay),
+    )
+    loaded = find_model(model)
+    loaded.network.to(place)
+    process_all(jobs, output, loaded, options, report)

@@ -1,0 +1,181 @@
+"""Brain extraction by a network that takes what is bright for brain: scale, geometry, borders, no brain, errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import bright
+import numpy as np
+import pytest
+import torch
+
+from phantomseg.errors import MemoryLimitError, ScanError
+from phantomseg.image.image import Image
+from phantomseg.inference.look import Look, content_of
+from phantomseg.inference.species import AUTO, check_species, spacing_for, species_ml
+from phantomseg.inference.strip import find_brain, signed_distance, strip
+from phantomseg.network.losses import distance_dice
+from phantomseg.network.model import Model, load_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RADIUS_MM = 24.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(bright.model(tmp_path_factory.mktemp("bright") / "model"))
+
+
+def ball_scan(spacing_mm: float = 2.0, radius_mm: float = RADIUS_MM) -> Image:
+    affine = np.diag([-spacing_mm, spacing_mm, spacing_mm, 1.0])
+    return Image(bright.ball(radius_mm, spacing_mm), affine)
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def test_mask_is_the_ball_on_the_grid_of_the_scan(model: Model) -> None:
+    scan = ball_scan()
+    found = strip(scan, model)
+    assert found.image.shape == scan.shape and np.array_equal(found.image.affine, scan.affine)
+    assert found.image.voxels.dtype == np.uint8
+    assert dice(found.image.voxels > 0, scan.voxels > 100) > 0.97
+    assert found.brain_ml == pytest.approx(4 / 3 * math.pi * RADIUS_MM**3 / 1000, rel=0.05)
+    assert [finding.level for finding in found.findings] == ["ok"]
+    (structure,) = found.structures
+    assert structure.name == "brain" and structure.volume_mm3 == structure.hard_mm3 == found.brain_ml * 1000
+
+
+@pytest.mark.parametrize("spacing_mm", [0.1, 0.5, 2.0, 4.0])
+def test_brains_of_any_size_are_brought_to_one_scale(model: Model, spacing_mm: float) -> None:
+    scan = ball_scan(spacing_mm, RADIUS_MM * spacing_mm / 2)
+    found = strip(scan, model)
+    assert dice(found.image.voxels > 0, scan.voxels > 100) > 0.97
+    assert found.spacing_mm == pytest.approx(spacing_for(found.brain_ml, 2.0), rel=0.05)
+
+
+def test_species_sets_the_scale_alone(model: Model) -> None:
+    scan = ball_scan(1.0, 12.0)
+    found = strip(scan, model, species="macaque")
+    assert found.spacing_mm == pytest.approx(2.0 * (90 / 1300) ** (1 / 3))
+    assert dice(found.image.voxels > 0, scan.voxels > 100) > 0.95
+
+
+def test_distances_are_signed_in_mm_and_borders_move_the_mask(model: Model) -> None:
+    scan = ball_scan()
+    found = strip(scan, model)
+    distance = found.distance_mm.voxels
+    assert distance.dtype == np.float32 and distance.shape == scan.shape
+    assert distance.max() == pytest.approx(found.reach_mm) and distance.min() < 0
+    assert found.reach_mm == pytest.approx(bright.REACH * found.spacing_mm)
+    assert np.array_equal(found.image.voxels > 0, distance < 0)
+    sizes = [int(strip(scan, model, border_mm=mm).image.voxels.sum()) for mm in (-2.0, 0.0, 2.0)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    with pytest.raises(ScanError, match="border is 90 mm, and the network sees .* mm around the surface"):
+        strip(scan, model, border_mm=90.0)
+
+
+def test_holes_are_filled_and_other_pieces_left_out(model: Model) -> None:
+    scan = ball_scan()
+    voxels = scan.voxels.copy()
+    middle = slice(17, 22)
+    voxels[middle, middle, middle] = 40.0
+    voxels[1:4, 1:4, 1:4] = 200.0
+    found = strip(scan.with_voxels(voxels), model).image.voxels
+    assert found[middle, middle, middle].all() and not found[1:4, 1:4, 1:4].any()
+
+
+@pytest.mark.parametrize("value", [0.0, 100.0])
+def test_a_scan_without_a_brain_has_an_empty_mask_and_a_warning(model: Model, value: float) -> None:
+    scan = Image(np.full((40, 40, 40), value, dtype=np.float32), np.eye(4))
+    found = strip(scan, model)
+    assert not found.image.voxels.any() and found.brain_ml == 0
+    (finding,) = found.findings
+    assert finding.level == "warning" and "no brain was found; the mask is empty" in finding.what
+
+
+def test_computed_tomography_and_negative_values(model: Model) -> None:
+    scan = ball_scan()
+    shifted = strip(scan.with_voxels(scan.voxels - 700), model).image.voxels
+    assert np.array_equal(shifted, strip(scan, model).image.voxels)
+
+
+def test_oblique_thick_scans_keep_their_grid(model: Model) -> None:
+    scan = ball_scan()
+    angle = math.radians(20)
+    turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ scan.affine[:3, :3] @ np.diag([1, 1, 3])
+    thick = Image(scan.voxels[:, :, 1::3], affine)
+    found = strip(thick, model)
+    assert found.image.shape == thick.shape and np.array_equal(found.image.affine, affine)
+    assert dice(found.image.voxels > 0, thick.voxels > 100) > 0.93
+
+
+def test_too_little_memory_is_told(model: Model) -> None:
+    with pytest.raises(MemoryLimitError, match="raise --max-memory"):
+        strip(ball_scan(), model, most_bytes=1e6)
+
+
+def test_content_is_what_is_not_dark() -> None:
+    voxels = np.zeros((30, 30, 30), np.float32)
+    voxels[10:20, 5:25, 12:16] = 50
+    box = content_of(Image(voxels, np.diag([2.0, 2, 2, 1])))
+    assert (box.high - box.low).tolist() == [20, 40, 8]
+
+
+def test_sureness_is_the_soft_dice_of_the_piece(model: Model) -> None:
+    look = find_brain(ball_scan(), model, AUTO, 1e9)
+    assert 0.9 < look.sureness < 1
+    piece = np.zeros((2, 1, 1), bool)
+    piece[0] = True
+    made = Look(look.prepared, torch.tensor([0.8, 0.2]).view(2, 1, 1), piece, 1.0)
+    assert made.sureness == pytest.approx(2 * 0.8 / 2)
+    assert replace(made, piece=~(piece | True)).sureness == 0
+
+
+def test_signed_distance_by_hand() -> None:
+    mask = np.zeros((5, 5, 5), bool)
+    mask[2, 2, 2] = True
+    found = signed_distance(mask)
+    assert found[2, 2, 2] == -0.5 and found[2, 2, 4] == 1.5 and found[1, 1, 2] == pytest.approx(math.sqrt(2) - 0.5)
+    assert np.isposinf(signed_distance(mask & False)).all() and np.isneginf(signed_distance(mask | True)).all()
+
+
+def test_species_table() -> None:
+    assert list(species_ml())[0] == "human" and min(species_ml().values()) > 0
+    assert spacing_for(species_ml()["mouse"], 2.0) == pytest.approx(0.14, abs=0.01)
+    with pytest.raises(ScanError, match="species is 'unicorn', wanted auto, human, .*choose the nearest in size"):
+        check_species("unicorn")
+
+
+def test_loss_of_distances_by_hand() -> None:
+    distance = torch.tensor([-4.0, 4.0]).view(1, 2, 1, 1)
+    exact = torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
+    assert distance_dice(exact, distance, 4.0).item() == pytest.approx(0, abs=1e-4)
+    assert distance_dice(3 * exact, distance, 4.0).item() == pytest.approx(0, abs=1e-3)  # farther costs nothing
+    p, q = 1 / (1 + math.exp(-4)), 1 / (1 + math.exp(4))
+    crossed = 1 - (2 * 2 * p * q + 100) / (2 * (p * p + q * q) + 100)
+    assert distance_dice(-exact, distance, 4.0).item() == pytest.approx(2 + crossed, abs=1e-5)
+
+
+def test_loss_of_distances_on_coarse_voxels_takes_the_mean() -> None:
+    fine = torch.tensor([-2.0, 2.0]).repeat_interleave(4).view(1, 2, 2, 2)
+    assert distance_dice(torch.zeros(1, 1, 1, 1, 1), fine, 4.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_models_of_labels_strip_humans_alone(head: Model) -> None:
+    with pytest.raises(ScanError, match="knows the human head alone; choose --model strip"):
+        strip(ball_scan(), head, species="mouse")
+    found = strip(ball_scan(), head)
+    assert found.image.shape == ball_scan().shape and set(np.unique(found.image.voxels)) <= {0, 1}
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Model:
+    import lively
+
+    return load_model(lively.model(tmp_path / "lively"))

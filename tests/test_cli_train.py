@@ -115,6 +115,16 @@ def test_workers(tmp_path: Path, basics: list[object]) -> None:
     assert ahead == pytest.approx(alone, rel=1e-3)
 
 
+def test_features(tmp_path: Path, template_folder: Path, capfd: Capture) -> None:
+    recipe = command.small_recipe(tmp_path / "recipe.toml", crop=16)
+    words = ("--templates", template_folder, "--recipe", recipe, "--steps", 1, *QUICK)
+    train(tmp_path / "run", *words, "--features", "4, 6")
+    config = load_model(tmp_path / "run" / "model").network.config
+    assert config.features == (4, 6) and config.convolutions == (2, 2)
+    error = command.refused(capfd, tmp_path / "bad", "train", *words, "--features", "4;6")
+    assert "features are '4;6', wanted two or more whole numbers above 0, as 24,48,96" in error
+
+
 def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
     muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon"))
     adam = losses(train(tmp_path / "b", *basics, "--steps", 2, "--optimiser", "adam"))
@@ -204,6 +214,7 @@ def test_every_flag_is_tested() -> None:
         "steps": test_steps,
         "minutes": test_minutes,
         "network": test_network,
+        "features": test_features,
         "optimiser": test_optimiser,
         "resume": test_resume,
         "compiled": test_compile,

@@ -23,6 +23,7 @@ from phantomseg.inference.look import MASK, PROBABLE, Look, content_of, look_at
 from phantomseg.inference.restore import restored
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml
+from phantomseg.inference.topology import closed
 from phantomseg.inference.volumes import hard_volumes, structures
 from phantomseg.labels import has_merge, label_set
 from phantomseg.memory import available_bytes, used_bytes
@@ -155,11 +156,8 @@ def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | 
     probable = (probability > PROBABLE).numpy()
     if result.prepared.middle is None:
         probable[:] = False
-    width = math.ceil(SULCI_MM / model.spacing_mm)
-    grown = ndimage.distance_transform_edt(~np.pad(probable, width)) * model.spacing_mm <= SULCI_MM
-    closed = ndimage.distance_transform_edt(grown) * model.spacing_mm > SULCI_MM if probable.any() else grown
-    inside = tuple(slice(width, -width) for _ in range(3))
-    piece = cc3d.largest_k(closed[inside] | probable, k=1, connectivity=6) > 0
+    spacing_mm = np.full(3, model.spacing_mm)
+    piece = cc3d.largest_k(closed(probable, spacing_mm, SULCI_MM), k=1, connectivity=6) > 0
     return Look(result.prepared, probability, piece, model.spacing_mm)
 
 

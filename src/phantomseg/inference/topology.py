@@ -5,6 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 import torch
+from scipy import ndimage
 
 from phantomseg.image.grid import content_box
 from phantomseg.labels import LabelSet
@@ -45,3 +46,21 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> np.ndarray:
         left[0] += total == 0  # nothing but what was taken away: background
         probabilities[(slice(None), *box)][:, drop] = (left / total.where(total > 0, 1)).to(probabilities.dtype)
     return share
+
+
+def closed(mask: np.ndarray, spacing_mm: np.ndarray, radius_mm: float) -> np.ndarray:
+    """Mask (I, J, K) with what a ball of that radius does not fit into from outside, and with its holes.
+
+    >>> mask = np.zeros((9, 9, 9), bool); mask[2:7, 2:4, 2:7] = mask[2:7, 5:7, 2:7] = True
+    >>> bool(closed(mask, np.ones(3), 2.0)[4, 4, 4])
+    True
+    """
+    if not mask.any():
+        return mask
+    widths = [int(np.ceil(radius_mm / mm)) + 1 for mm in spacing_mm]
+    padded = np.pad(mask, [(width, width) for width in widths])
+    grown = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= radius_mm
+    shrunk = ndimage.distance_transform_edt(grown, sampling=spacing_mm) > radius_mm
+    inside = tuple(slice(width, -width) for width in widths)
+    filled: np.ndarray = ndimage.binary_fill_holes(shrunk[inside] | mask)
+    return filled

@@ -1,0 +1,184 @@
+"""Brain masks across species and modalities: Dice, HD95 and volume error of each scan, for one model or several.
+
+    python benchmarks/stripping.py SCANS LABEL_MAPS [--models strip,head,RUN/model] [--number 6] [--csv FILE]
+                                   [--pictures DIR] [--speed]
+
+SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What counts as brain:
+
+- `mouse_t1_head`: a manual mask;
+- `flair_head_5p5mm`: labels of the same person's brain (GIF 3), closed by 4 mm, so that sulci are within;
+- stripped scans: all that is not 0, holes filled; a mask that loses nothing of them has Dice 1;
+- heads synthesised from the label maps with the contrasts of the recipe `head`: labels of the brain, closed by 4 mm.
+
+Then scans that show no brain (noise, a ball, a leg, two legs), which are to get an empty mask, and with `--speed` the
+seconds and the memory that a scan of 256³ voxels of 1 mm takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from accuracy import ready, save
+from scipy import ndimage
+
+from phantomseg.evaluation.surface import surface_distances
+from phantomseg.image.files import read_image, read_labels
+from phantomseg.image.image import Image
+from phantomseg.inference.species import AUTO
+from phantomseg.inference.strip import SULCI_MM, Stripped, strip
+from phantomseg.inference.topology import closed
+from phantomseg.labels import merge
+from phantomseg.memory import forget_peak, peak_bytes
+from phantomseg.network.model import Model
+from phantomseg.report.figures import draw_overlay
+from phantomseg.synth.generate import generate
+from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
+from phantomseg.synth.templates import Templates, load_templates
+
+STRIPPED = ("t2_brain_1mm", "infant_t1_brain", "fetal_t2_brain", "stroke_t1", "stroke_t2", "stroke_flair")
+WITHOUT_MASK = ("t1_head_0p7mm", "ct_head")
+SEED = 2**31 + 11  # the command line takes smaller ones
+Case = tuple[str, Image, np.ndarray]
+
+
+def real_cases(folder: Path) -> Iterator[Case]:
+    """Scans with their masks, boolean on the same grid."""
+    mouse = read_labels(folder / "mouse_t1_head_mask.nii.gz").voxels > 0
+    yield "mouse T1, whole head", read_image(folder / "mouse_t1_head.nii.gz"), mouse
+    flair = read_image(folder / "flair_head_5p5mm.nii.gz")
+    yield "FLAIR 5.5 mm, whole head", flair, gif_mask(folder / "flair_head_5p5mm_gif-labels_1mm.nii.gz", flair)
+    for name in STRIPPED:
+        scan = read_image(folder / f"{name}.nii.gz")
+        yield f"{name}, stripped", scan, ndimage.binary_fill_holes(scan.voxels > 0)
+
+
+def gif_mask(path: Path, scan: Image) -> np.ndarray:
+    """Brain of a GIF label map on the grid of a scan of the same person."""
+    labels = read_labels(path)
+    values = merge("gif", "evaluation").apply(labels.voxels)
+    brain = closed((values > 0) & (values != 24), labels.spacing_mm, SULCI_MM).astype(np.uint8)
+    to_labels = np.linalg.inv(labels.affine) @ scan.affine
+    on_scan = ndimage.affine_transform(brain, to_labels[:3, :3], to_labels[:3, 3], scan.shape, order=0)
+    return np.asarray(on_scan > 0)
+
+
+def synthetic_recipe() -> Recipe:
+    """Whole heads as the head model was trained on them, all of the head in view."""
+    table = record(load_recipe("head"))
+    table["target"] = "brain"
+    table["pose"] |= {"crop_voxels": [192, 224, 192], "anywhere_probability": 0.0}
+    table["pose"]["translation_mm"] = {"uniform": [-5, 5]}
+    return parse_recipe({key: value for key, value in table.items() if key not in ("strip", "slab", "view")})
+
+
+def synthetic_cases(templates: Templates, number: int) -> Iterator[Case]:
+    """Whole heads of drawn contrasts with their brains."""
+    recipe = synthetic_recipe()
+    for index in range(number):
+        batch = generate(recipe, templates, SEED, range(index, index + 1))
+        brain = closed(batch.target[0].numpy() == 1, np.ones(3), SULCI_MM)
+        yield f"synthetic head {index + 1}", Image(batch.image[0, 0].numpy(), np.eye(4)), brain
+
+
+def brainless() -> Iterator[tuple[str, Image]]:
+    """Scans of what is no brain."""
+    rng = np.random.default_rng(0)
+    shape, affine = (128, 128, 128), np.diag([2.0, 2.0, 2.0, 1.0])
+    i, j, k = np.indices(shape) - 63.5
+    noise = rng.normal(5, 3, shape)
+    tube = np.hypot(i, j)
+    muscles = 30 * np.sin(i / 6) * np.cos(j / 7) * ((tube < 34) & (tube > 12))
+    leg = 80.0 * (tube < 40) + 60 * (tube < 34) - 110 * (tube < 12) + 90 * (tube < 7) + muscles
+    pair = np.minimum(np.hypot(i - 30, j), np.hypot(i + 30, j))
+    legs = 90.0 * (pair < 26) + 50 * (pair < 22) - 110 * (pair < 7) + 80 * (pair < 4)
+    made = {
+        "noise": rng.normal(100, 20, shape),
+        "noise of a magnitude image": np.hypot(*rng.normal(0, 20, (2, *shape))),
+        "ball": 100.0 * (np.sqrt(i**2 + j**2 + k**2) < 45) + noise,
+        "leg": leg + noise,
+        "two legs": legs + noise,
+    }
+    for name, voxels in made.items():
+        yield name, Image(voxels.clip(0).astype(np.float32), affine)
+
+
+def score(found: Stripped, reference: np.ndarray) -> tuple[float, float, float]:
+    """Dice, HD95 in mm, and volume error in percent."""
+    mask = found.image.voxels > 0
+    dice = 2 * (mask & reference).sum() / max(1, mask.sum() + reference.sum())
+    distances = surface_distances(mask, reference, found.image.spacing_mm)
+    return float(dice), distances.hd95_mm, float(100 * (mask.sum() / reference.sum() - 1))
+
+
+def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...]]:
+    """Header, a row a case, and the median and worst Dice of each model."""
+    header = ["scan"] + [f"{name}: {what}" for name in models for what in ("Dice", "HD95, mm", "volume, %")]
+    rows, dice = [tuple(header)], {name: [] for name in models}  # type: ignore[var-annotated]
+    for title, scan, reference in cases:
+        row = [title]
+        for name, model in models.items():
+            if name == "head" and title.startswith("mouse"):
+                row += [""] * 3
+                continue
+            found = score(strip(scan, model), reference)
+            dice[name].append(found[0])
+            row += [f"{found[0]:.3f}", f"{found[1]:.1f}", f"{found[2]:+.1f}"]
+        rows.append(tuple(row))
+        print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(row)), flush=True)
+    for word, measure in (("median", np.median), ("worst", np.min)):
+        summary = [x for name in models for x in (f"{measure(dice[name]):.3f}", "", "")]
+        rows.append((word, *summary))
+        print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(rows[-1])))
+    return rows
+
+
+def speed(model: Model) -> None:
+    """Seconds and peak memory of a head of 256³ voxels of 1 mm, and of the whole scan in it."""
+    i, j, k = np.indices((256, 256, 256)) - 127.5
+    rng = np.random.default_rng(0)
+    away = np.sqrt((i / 70) ** 2 + (j / 88) ** 2 + (k / 65) ** 2)
+    voxels = np.where(away < 1.35, 60.0, 0.0) + np.where(away < 1.1, -40, 0) + np.where(away < 1, 90, 0)
+    voxels += 20 * ((away < 0.8) & (np.sin(i / 9) * np.cos(j / 11) > 0)) + rng.normal(4, 3, away.shape)
+    scan = Image(voxels.astype(np.float32), np.eye(4))
+    strip(scan, model)
+    forget_peak()
+    started = time.perf_counter()
+    found = strip(scan, model)
+    print(f"256³ voxels of 1 mm: {time.perf_counter() - started:.2f} s, peak {peak_bytes() / 1e9:.2f} GB, ", end="")
+    print(f"brain of {found.brain_ml:.0f} ml (drawn: {4 / 3 * math.pi * 70 * 88 * 65 / 1000:.0f})")
+
+
+def main() -> None:
+    """Print the tables, and draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scans", type=Path)
+    parser.add_argument("templates", type=Path)
+    parser.add_argument("--models", default="strip,head")
+    parser.add_argument("--number", type=int, default=6)
+    parser.add_argument("--species", default=AUTO)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    models = {name: ready(name) for name in arguments.models.split(",")}
+    cases = [*real_cases(arguments.scans), *synthetic_cases(load_templates(arguments.templates), arguments.number)]
+    save(table_of(cases, models), arguments.csv)
+    for title, scan in brainless():
+        masks = [f"{name} {strip(scan, model).brain_ml:.0f} ml" for name, model in models.items()]
+        print(f"no brain, {title}: {', '.join(masks)}")
+    first = next(iter(models.values()))
+    names = [path.name.removesuffix(".nii.gz") for path in sorted(arguments.scans.glob("*.nii.gz"))]
+    for name in [n for n in names if not n.endswith(("_mask", "_1mm"))] if arguments.pictures else ():
+        scan = read_image(arguments.scans / f"{name}.nii.gz")
+        draw_overlay(arguments.pictures / f"{name}_mask.png", scan, strip(scan, first))
+    if arguments.speed:
+        speed(first)
+
+
+if __name__ == "__main__":
+    main()

@@ -68,10 +68,10 @@ def gif_mask(path: Path, scan: Image) -> np.ndarray:
 
 
 def synthetic_recipe() -> Recipe:
-    """Whole heads as the head model was trained on them, all of the head in view."""
+    """Whole heads as the head model was trained on them, all in view, without necks, which put fluid for cerebellum."""
     table = record(load_recipe("head"))
     table["target"] = "brain"
-    table["pose"] |= {"crop_voxels": [192, 224, 192], "anywhere_probability": 0.0}
+    table["pose"] |= {"crop_voxels": [192, 224, 192], "anywhere_probability": 0.0, "neck_probability": 0.0}
     table["pose"]["translation_mm"] = {"uniform": [-5, 5]}
     return parse_recipe({key: value for key, value in table.items() if key not in ("strip", "slab", "view")})
 

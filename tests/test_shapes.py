@@ -148,8 +148,8 @@ def test_a_brain_alone_is_never_of_one_substance() -> None:
 
 def test_folds_open_to_the_surface() -> None:
     shapes = next(
-        one for index in range(100)
-        if (one := draw_shapes(replace(SMALL, folds_probability=1.0), sample_rng(3, index))).inside.fluid > 0.7
+        one for index in range(400)
+        if (one := draw_shapes(replace(SMALL, folds_probability=1.0), sample_rng(3, index))).inside.fluid > 0.5
         and one.kind == "head" and one.outside.bare is False and one.outside.gap > 1
     )  # fmt: skip
     labels = fillings.draw_labels([shapes], CPU)

@@ -147,7 +147,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = wrap_around(image, views) if (views := _taken(d.view for d in draws)) else image
     image = apply_artefacts(image, artefacts) if (artefacts := _taken(d.artefacts for d in draws)) else image
     image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
-    target = look_up_each(kept, [target_channels(d.target, source) for d in draws])
+    target = look_up_each(kept, [target_channels(d.target, source, _keeps_fluid(d)) for d in draws])
     image = rescale(image)
     if masked is not None:
         image = image.masked_fill((masked & (every_mm(kept, per_mm) == 0))[:, None], 0)
@@ -171,6 +171,11 @@ def _labels(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
     if pumbas := _taken(d.pumba for d in draws):
         return refined(pumba.draw_labels(pumbas, device), per_mm)
     return look_up(_taken(d.pose for d in draws), templates, per_mm)
+
+
+def _keeps_fluid(draw: SampleDraw) -> bool:
+    """Whether a sample is stripped to brain and fluid: what is stripped already is to stay as it is."""
+    return draw.source == SHAPES and draw.strip is not None and draw.strip.keep == "intracranial"
 
 
 def with_border(mask: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ class ShapesSettings:
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame
     warp_share: Distribution = Uniform(0.0, 0.12)  # of the radius
     lumps_share: Distribution = Uniform(0.0, 0.08)
-    no_brain_probability: float = 0.12
+    no_brain_probability: float = 0.15
     lobe_probability: float = 0.75
     stem_probability: float = 0.6
     bare_probability: float = 0.08
@@ -48,8 +48,8 @@ class ShapesSettings:
     unevenness: Distribution = Uniform(0.0, 0.7)  # of shells, relative
     head_probability: float = 0.75  # the head is more than shells
     neck_probability: float = 0.5
-    folds_probability: float = 0.6
-    fold_voxels: Distribution = LogUniform(3, 14)
+    folds_probability: float = 0.75
+    fold_voxels: Distribution = LogUniform(3, 10)
     cortex_share: Distribution = LogUniform(0.04, 0.25)
     part_share: Distribution = LogUniform(0.2, 1.2)  # size of inner parts, of the radius
     thing_probability: float = 0.5  # of each of: eyes, tubes, cavities, ventricles, blobs
@@ -115,7 +115,7 @@ def draw_shapes(settings: ShapesSettings, rng: np.random.Generator, stripped: bo
     """Draw one label map; of a brain that is to be stripped, one that is told from a phantom by its inside."""
     kind = "head"
     if rng.uniform() < settings.no_brain_probability and not stripped:
-        kind = str(rng.choice(KINDS[1:], p=(0.4, 0.25, 0.25, 0.1)))
+        kind = str(rng.choice(KINDS[1:], p=(0.45, 0.25, 0.2, 0.1)))
     size = min(settings.crop_voxels)
     main = _draw_main(settings, kind, size, rng)
     radius = main.radius
@@ -204,7 +204,7 @@ def _draw_outside(
     if kind == "limb":
         solids = (_tube(main, down, radius * rng.uniform(0.6, 1.0), rng),)
     return Outside(
-        bare=bare < settings.bare_probability or kind == "nothing",
+        bare=(kind == "head" and bare < settings.bare_probability) or kind == "nothing",
         gap=gap_voxels if gap < settings.gap_probability else 0.0,
         skull=skull_voxels if skull < settings.skull_probability or kind == "limb" else 0.0,
         marrow=float(rng.choice([0.0, rng.uniform(0.2, 0.7)])),

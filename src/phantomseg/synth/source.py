@@ -26,16 +26,19 @@ def intracranial_channels(source: str = TEMPLATES) -> np.ndarray:
 
 
 @cache
-def target_channels(target: str, source: str = TEMPLATES) -> np.ndarray:
+def target_channels(target: str, source: str = TEMPLATES, with_fluid: bool = False) -> np.ndarray:
     """Channel in the label set `target` of each channel of the source, uint8, shape (G,).
 
-    Channels of the set `border` are inside where they are brain; its border depends on where the voxels lie.
+    Channels of the set `border` are inside where they are brain; its border depends on where the voxels lie. With
+    fluid, that around the brain is part of a mask.
 
     >>> target_channels("mask", SHAPES)[[0, 1]].tolist()
     [0, 1]
     """
     if target == BORDER:
-        return target_channels("mask", source)
+        return target_channels("mask", source, with_fluid)
+    if target == "mask" and with_fluid:
+        return intracranial_channels(source).astype(np.uint8)
     first = FINE_TO_BRAIN[source][0]
     ids = merge(source, first).apply(label_set(source).ids)
     return label_set(target).index_of_ids(merge(first, target).apply(ids)).astype(np.uint8)

@@ -12,7 +12,7 @@ from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network, load_model, save_model
 from phantomseg.report.card import write_card
 from phantomseg.synth.recipe import load_recipe
-from phantomseg.synth.templates import Templates
+from phantomseg.synth.templates import Templates, no_templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
 
@@ -34,6 +34,15 @@ def test_record_remembers_the_runs_before(trained: Path) -> None:
     record = load_model(trained).record
     assert [run["steps"] for run in record["earlier"]] == [2] and record["steps"] == 3
     assert "torch" in record["hardware"] and 0 <= record["waited_for_samples"] <= 1
+
+
+def test_card_of_shapes_names_no_label_maps(tmp_path: Path) -> None:
+    recipe = load_recipe("shapes")
+    recipe = replace(recipe, shapes=replace(recipe.shapes, crop_voxels=(32, 32, 32)))
+    train(recipe, no_templates(2.4), TrainConfig(steps=1, features=(4, 8), validate_every=99), Run(tmp_path))
+    assert command.run("card", tmp_path / "model", "-o", tmp_path / "card.md") == 0
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "no scan, and no label map of any anatomy" in text and "| label maps | none |" in text
 
 
 def test_card_shows_runs_tables_notes_and_pictures(trained: Path, tmp_path: Path) -> None:

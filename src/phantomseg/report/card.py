@@ -48,6 +48,12 @@ def write_card(
 
 def _summary(model: Model) -> str:
     sides = "left and right apart" if any(label.side for label in model.labels.labels) else "without sides"
+    if not model.record["templates"]:
+        return (
+            f"Finds the brain, at {model.spacing_mm:g} mm in humans and at the scale of the brain in other species. "
+            "Trained on shapes that are drawn out of nothing: no scan, and no label map of any anatomy. "
+            "For research use; not for diagnosis."
+        )
     return (
         f"Labels {len(model.labels) - 1} structures of the set `{model.labels.name}`, {sides}, at "
         f"{model.spacing_mm:g} mm. Trained on synthetic samples of label maps alone; no real scan. "
@@ -60,11 +66,15 @@ def _facts(model: Model) -> str:
     runs = stages(model.record)
     rows = [
         ("network", f"`{network_name(model.network)}`, {weights / 1e6:.2f} M weights, {2 * weights / 1e6:.1f} MB"),
-        ("label maps", f"{len(model.record['templates'])}: {', '.join(model.record['templates'][:3])} …"),
+        ("label maps", _templates(model.record["templates"])),
         ("steps, samples", f"{sum(r['steps'] for r in runs):,}, {sum(r['steps'] * _batch(r) for r in runs):,}"),
         ("training time", f"{sum(r['minutes'] for r in runs):.0f} minutes in {len(runs)} runs"),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
+
+
+def _templates(names: list[str]) -> str:
+    return f"{len(names)}: {', '.join(names[:3])} …" if names else "none"
 
 
 def _runs(runs: list[dict[str, Any]]) -> str:

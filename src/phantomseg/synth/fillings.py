@@ -19,6 +19,8 @@ HEAD_FILLET = 0.15
 OUTSIDE_PARTS = 40
 # parts of the brain that have a place of their own among its 16
 INNER, CORTEX, LOBE, LOBE_CORTEX, VENTRICLE, BLOB, TUBE = 1, 8, 9, 10, 11, 12, 13
+CORD, PHANTOM, PHANTOM_BALLS, PHANTOM_TUBES = 39, 20, 21, 22  # and of those outside
+THINNEST = 0.7  # voxels of skin
 SLOPE_OF_NOISE = 1.3  # mean slope of smooth noise, per distance between its nodes
 
 
@@ -110,38 +112,49 @@ class _Painter:
         return _Fields(straightened(brain), lobe, cord)
 
     def _fill_outside(self, result: torch.Tensor, fields: _Fields, outside: Outside) -> None:
-        shells = [outside.gap, outside.skull, outside.flesh]
-        uneven = outside.unevenness if self.shapes.kind != "phantom" else 0.2 * outside.unevenness
-        gap, skull, flesh = (size * self.noise(self.radius).mul_(uneven).exp_() if size else 0.0 for size in shells)
-        bone = gap + skull
-        solids = [self._tube_or_solid(solid) for solid in outside.solids]
-        if self.shapes.kind in ("limb", "body"):  # no shells hold these together
-            solids = solids or [distance_to(self.shapes.brain[0], self.where)]
-        body = [self.fine(joined(solids, HEAD_FILLET * self.radius))] if solids else []
-        if self.shapes.kind in ("head", "phantom"):
-            body.append(fields.brain - (bone + flesh))
-        head = straightened(joined(body, HEAD_FILLET * self.radius))
+        around_brain = self.shapes.kind in ("head", "phantom")
+        sizes = [outside.gap, outside.skull, outside.flesh]
+        gap, skull, flesh = (
+            size * self.noise(self.radius).mul_(outside.unevenness).exp_() if size else 0.0 for size in sizes
+        )
+        head = self._head(fields.brain - (gap + skull + flesh) if around_brain else None, outside)
         inside = head < 0
         result.copy_(torch.where(inside, self._parts(outside.parts, outside.part, outer(0)), result))
         self._fill_things(result, outside, inside)
-        fat, skin = outside.fat, outside.skin
-        result[inside & (head > -(fat + skin))] = channel("fat")
-        if skin:
-            result[inside & (head > -max(skin, 0.7))] = channel("skin")
+        result[inside & (head > -(outside.fat + outside.skin))] = channel("fat")
+        if outside.skin:
+            result[inside & (head > -max(outside.skin, THINNEST))] = channel("skin")
         if self.shapes.kind == "limb":
-            self._fill_bone(result, 0.6 * outside.skull + head - head.min(), outside)
-        if self.shapes.kind in ("head", "phantom"):
-            if outside.skull:
-                is_bone = fields.brain < bone
-                result[is_bone] = channel("cortical bone")
-                if outside.marrow and self.shapes.kind == "head":
-                    rest = (1 - outside.marrow) / 2
-                    within = (fields.brain > gap + rest * skull) & (fields.brain < bone - rest * skull)
-                    result[within] = channel("cancellous bone")
-            if fields.cord is not None:
-                result[(fields.cord < 0) & inside] = outer(39)
-            if outside.gap:
-                result[fields.brain < gap] = channel("gap fluid")
+            self._fill_bone(result, head - head.min(), outside)
+        if around_brain:
+            self._fill_shells(result, fields, gap, skull, inside)
+
+    def _head(self, shells: torch.Tensor | None, outside: Outside) -> torch.Tensor:
+        """Distance to the surface of the head: shells around the brain, joined with its other solids."""
+        solids = [self._tube_or_solid(solid) for solid in outside.solids]
+        if shells is None and not solids:
+            solids = [distance_to(self.shapes.brain[0], self.where)]
+        body = [self.fine(joined(solids, HEAD_FILLET * self.radius))] if solids else []
+        return straightened(joined(body if shells is None else [*body, shells], HEAD_FILLET * self.radius))
+
+    def _fill_shells(
+        self,
+        result: torch.Tensor,
+        fields: _Fields,
+        gap: torch.Tensor | float,
+        skull: torch.Tensor | float,
+        inside: torch.Tensor,
+    ) -> None:
+        """Skull with its marrow, the cord that runs through it, and the fluid within."""
+        outside = self.shapes.outside
+        if outside.skull:
+            result[fields.brain < gap + skull] = channel("cortical bone")
+            rest = (1 - outside.marrow) / 2 * skull
+            result[(fields.brain > gap + rest) & (fields.brain < gap + skull - rest)] = channel("cancellous bone")
+        if fields.cord is not None:
+            result[(fields.cord < 0) & inside] = outer(CORD)
+        if outside.gap:
+            result[fields.brain < gap] = channel("gap fluid")
 
     def _fill_bone(self, result: torch.Tensor, depth: torch.Tensor, outside: Outside) -> None:
         """A bone along the middle of a limb; `depth` counts voxels from its middle."""
@@ -188,12 +201,12 @@ class _Painter:
     def _fill_phantom(self, result: torch.Tensor, fields: _Fields) -> None:
         """One substance, perhaps with a few balls or tubes in it."""
         solid = fields.brain < 0
-        result[solid] = outer(20)
+        result[solid] = outer(PHANTOM)
         kind = self.rng.uniform()
         if kind < 0.3:
-            result[(self.noise(0.5 * self.radius) > 1.7) & solid] = outer(21)
+            result[(self.noise(0.5 * self.radius) > 1.7) & solid] = outer(PHANTOM_BALLS)
         elif kind < 0.5:
-            result[self._tubes(self.radius) & solid] = outer(22)
+            result[self._tubes(self.radius) & solid] = outer(PHANTOM_TUBES)
 
     def _parts(self, count: int, voxels: float, first: int) -> torch.Tensor:
         """The space shared out among `count` labels, uint8; each is where its own noise is the highest."""

@@ -206,7 +206,7 @@ def _draw_outside(
     return Outside(
         bare=(kind == "head" and bare < settings.bare_probability) or kind == "nothing",
         gap=gap_voxels if gap < settings.gap_probability else 0.0,
-        skull=skull_voxels if skull < settings.skull_probability or kind == "limb" else 0.0,
+        skull=skull_voxels if skull < settings.skull_probability else 0.0,
         marrow=float(rng.choice([0.0, rng.uniform(0.2, 0.7)])),
         flesh=thickness(settings.flesh_share),
         fat=thickness(settings.fat_share) if rng.uniform() < 0.6 else 0.0,

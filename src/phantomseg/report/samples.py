@@ -11,13 +11,17 @@ from phantomseg.image.files import write_atomically, write_image
 from phantomseg.image.image import Image
 from phantomseg.labels import label_set
 from phantomseg.report.figures import contact_sheet, middle_slice
-from phantomseg.synth.generate import generate
+from phantomseg.synth.generate import generate, label_maps
 from phantomseg.synth.recipe import Recipe
+from phantomseg.synth.source import SHAPES
 from phantomseg.synth.templates import Templates
 
 
 def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int, indices: range) -> Path:
-    """Write image, target and record of each sample, and `contact_sheet.png`, whose path is returned."""
+    """Write image, target and record of each sample, and `contact_sheet.png`, whose path is returned.
+
+    The sheet shows the image beside its target, or beside the shapes that it was painted from.
+    """
     labels = label_set(recipe.target)
     pictures = {}
     for index in indices:
@@ -29,7 +33,10 @@ def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int,
         write_image(folder / f"{name}.nii.gz", Image(image, affine))
         write_image(folder / f"{name}_dseg.nii.gz", Image(labels.ids[target].astype(np.int16), affine))
         _write_record(folder / f"{name}.json", batch.draws[0].record())
-        pictures[f"{index}"] = middle_slice(index, image, target, labels)
+        shown, names = target, labels
+        if recipe.source == SHAPES:  # the target says less than the shapes
+            shown, names = label_maps(list(batch.draws), templates)[0].cpu().numpy(), label_set(SHAPES)
+        pictures[f"{index}"] = middle_slice(index, image, shown, names)
     sheet = folder / "contact_sheet.png"
     contact_sheet(sheet, pictures)
     return sheet

@@ -11,7 +11,7 @@ import torch
 from phantomseg.image.separable import apply_along_axes, interpolation_matrix, smooth_noise
 from phantomseg.labels import label_set
 from phantomseg.synth.shapes import LABELS, Inside, Outside, Shapes
-from phantomseg.synth.solids import Solid, distance_to, joined, places, straightened
+from phantomseg.synth.solids import ENDLESS, Solid, distance_to, joined, places, straightened
 
 SPACING = 2.0  # voxels between the nodes at which distances to solids are worked out; they are linear in between
 FILLET = 0.08  # of the brain's radius, where its solids meet
@@ -229,7 +229,7 @@ class _Painter:
     def _tube_or_solid(self, solid: Solid) -> torch.Tensor:
         """Distance at the nodes; a tube that is no limb goes one way only."""
         distance = distance_to(solid, self.where)
-        if math.isfinite(solid.half_axes[0]) or self.shapes.kind == "limb":
+        if solid.half_axes[0] < ENDLESS or self.shapes.kind == "limb":
             return distance
         return torch.maximum(distance, -_along(solid, self.where))
 

@@ -128,7 +128,7 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
 def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates, be there any or not."""
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
-    labels = _labels(draws, templates)
+    labels = label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
     labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
     labels = (
@@ -163,8 +163,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     return Batch(image, target, tuple(draws))
 
 
-def _labels(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
-    """Label maps (B, I, J, K), channels of the source of the draws."""
+def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
+    """Label maps that the samples begin with, channels of their source, uint8, (B, I, J, K)."""
     device, per_mm = templates.labels.device, draws[0].fine_voxels_per_mm
     if shapes := _taken(d.shapes for d in draws):
         return refined(fillings.draw_labels(shapes, device), per_mm)

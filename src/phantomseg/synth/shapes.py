@@ -7,17 +7,15 @@ SynthMorph (doi:10.1109/TMI.2021.3116879) and AnyStar (doi:10.48550/arXiv.2307.0
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from phantomseg.rng import Distribution, LogUniform, Uniform, check_positive, draw_seed
-from phantomseg.synth.solids import Solid, random_axes
+from phantomseg.synth.solids import ENDLESS, Solid, random_axes
 
 LABELS = "shapes"
 KINDS = ("head", "phantom", "limb", "body", "nothing")
-EVERYWHERE = math.inf
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,7 @@ def _draw_outside(
     if kind == "limb":
         solids = (_tube(main, down, radius * rng.uniform(0.6, 1.0), rng),)
     return Outside(
-        bare=(kind == "head" and bare < settings.bare_probability) or kind == "nothing",
+        bare=bool(kind == "head" and bare < settings.bare_probability) or kind == "nothing",
         gap=gap_voxels if gap < settings.gap_probability else 0.0,
         skull=skull_voxels if skull < settings.skull_probability else 0.0,
         marrow=float(rng.choice([0.0, rng.uniform(0.2, 0.7)])),
@@ -254,7 +252,7 @@ def _tube(main: Solid, direction: np.ndarray, radius: float, rng: np.random.Gene
     side /= np.linalg.norm(side)
     axes = np.stack([direction, side, np.cross(direction, side)])
     place = np.array(main.centre) + side * main.radius * rng.uniform(0.0, 0.4)
-    half = (EVERYWHERE, radius, radius * rng.uniform(0.6, 1.0))
+    half = (ENDLESS, radius, radius * rng.uniform(0.6, 1.0))
     return Solid(_triple(place), half, tuple(axes.ravel().tolist()))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 Triple = tuple[float, float, float]
+ENDLESS = 1e6  # voxels
 LEAST_SLOPE = 0.2  # of a field, where its distance is read off
 
 
@@ -17,7 +18,7 @@ LEAST_SLOPE = 0.2  # of a field, where its distance is read off
 class Solid:
     """A superellipsoid |x/a|ᵉ + |y/b|ᵉ + |z/c|ᵉ = 1 in axes of its own, in voxels from the middle of the frame.
 
-    The exponent e is 2 for an ellipsoid; the larger, the more like a box. An infinite half-axis makes a tube of it.
+    The exponent e is 2 for an ellipsoid; the larger, the more like a box. A half-axis ENDLESS makes a tube of it.
     """
 
     centre: Triple
@@ -29,10 +30,10 @@ class Solid:
     def radius(self) -> float:
         """Geometric mean of the finite half-axes.
 
-        >>> Solid((0, 0, 0), (2.0, 4.0, math.inf)).radius.__round__(3)
+        >>> Solid((0, 0, 0), (2.0, 4.0, ENDLESS)).radius.__round__(3)
         2.828
         """
-        finite = [a for a in self.half_axes if math.isfinite(a)]
+        finite = [a for a in self.half_axes if a < ENDLESS]
         return math.prod(finite) ** (1 / len(finite))
 
     def direction(self, axis: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 
 from phantomseg.errors import MemoryLimitError, ScanError
 from phantomseg.image.image import Image
-from phantomseg.inference.look import Look, content_of
+from phantomseg.inference.look import content_of
 from phantomseg.inference.species import AUTO, check_species, spacing_for, species_ml
 from phantomseg.inference.strip import find_brain, signed_distance, strip
 from phantomseg.network.losses import distance_dice
@@ -127,13 +127,15 @@ def test_content_is_what_is_not_dark() -> None:
     assert (box.high - box.low).tolist() == [20, 40, 8]
 
 
-def test_sureness_is_the_soft_dice_of_the_piece(model: Model) -> None:
+def test_sureness_by_hand(model: Model) -> None:
     look = find_brain(ball_scan(), model, AUTO, 1e9)
-    assert 0.9 < look.sureness < 1
-    piece = np.zeros((2, 1, 1), bool)
-    piece[0] = True
-    made = Look(look.prepared, torch.tensor([0.8, 0.2]).view(2, 1, 1), piece, 1.0)
-    assert made.sureness == pytest.approx(2 * 0.8 / 2)
+    assert 0.7 < look.sureness <= 1
+    piece = np.zeros((4, 4, 4), bool)
+    piece[:2] = True
+    wall = torch.where(torch.from_numpy(piece), 0.75, 0.25)  # 16 faces, 64 voxels of 3/16
+    made = replace(look, probability=wall, piece=piece)
+    assert made.sureness == pytest.approx(16 * 2 / 3 / 12)
+    assert replace(made, probability=torch.from_numpy(piece).float()).sureness == 1
     assert replace(made, piece=~(piece | True)).sureness == 0
 
 

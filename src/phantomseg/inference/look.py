@@ -16,11 +16,13 @@ from phantomseg.inference.find import Box, box_of
 from phantomseg.inference.memory import plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared
+from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
 MASK = "mask"
 PROBABLE = 0.5
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
+FACE_AREA = 2 / 3  # of a smooth surface, for each face of its staircase of voxels
 CONTENT = 0.02  # of the intensity range; darker borders are no content
 
 
@@ -55,10 +57,18 @@ class Look:
 
     @property
     def sureness(self) -> float:
-        """Soft Dice between the probability and the piece, 0 where there is none."""
-        inside = float(self.probability[torch.from_numpy(self.piece)].sum(dtype=torch.float64))
-        total = float(self.probability.sum(dtype=torch.float64)) + float(self.piece.sum())
-        return 2 * inside / total if self.found else 0.0
+        """Width over which a sure network fades from brain to none, over the width found; at most 1, 0 without a brain.
+
+        The width is that of the border in voxels, its mean over the surface of the piece: p · (1 - p), summed along a
+        line through a surface that the network is sure of, is SOFT_VOXELS.
+        """
+        if not self.found:
+            return 0.0
+        p = self.probability
+        faces = sum(int((self.piece.take(range(1, n), axis) != self.piece.take(range(n - 1), axis)).sum())
+                    for axis, n in enumerate(self.piece.shape))  # fmt: skip
+        fading = float((p * (1 - p)).sum(dtype=torch.float64))
+        return min(1.0, SOFT_VOXELS * FACE_AREA * faces / max(fading, 1e-9))
 
 
 def content_of(image: Image) -> Box:

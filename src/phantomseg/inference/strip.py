@@ -38,7 +38,7 @@ SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another loo
 MARGIN = 0.25  # of the brain's longest diameter, around it
 REACH_MM = 12.0  # of distances that the network does not predict
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
-SURE, DOUBTFUL = 0.93, 0.85  # sureness of a look above which no other is taken, and below which there is no brain
+DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def find_brain(scan: Image, model: Model, species: str, most_bytes: float) -> Lo
     looks: list[Look] = []
     for scale in SCALES:
         looks.append(closer(look(scale * longest_mm / FIRST_VOXELS)))
-        if looks[-1].sureness > SURE:
+        if is_brain(looks[-1]):
             break
     return max(looks, key=lambda one: one.sureness)
 
@@ -163,7 +163,7 @@ def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | 
 
 def is_brain(look: Look) -> bool:
     """Whether what was found is a brain, as far as the network is sure."""
-    return look.found and look.sureness >= DOUBTFUL
+    return look.found and look.sureness >= NO_BRAIN
 
 
 def _distance_voxels(look: Look, predicted: bool) -> np.ndarray:
@@ -193,6 +193,6 @@ def _findings(look: Look) -> tuple[Finding, ...]:
     if not is_brain(look):
         return (Finding("warning", "no brain was found; the mask is empty", "give --species, or crop to the head"),)
     what = f"brain of {look.brain_ml:.3g} ml, seen with voxels of {look.spacing_mm:.2g} mm"
-    if look.sureness < SURE:
+    if look.sureness < DOUBTFUL:
         return (Finding("warning", f"{what}: doubtful, {look.sureness:.2f} sure", "look at the mask before any use"),)
     return (Finding("ok", what),)

@@ -36,7 +36,7 @@ from phantomseg.synth.strip import (
     mirror_channels,
 )
 from phantomseg.synth.templates import Templates
-from phantomseg.synth.tissues import Tissues, draw_tissues, paint
+from phantomseg.synth.tissues import Tissues, draw_tissues, paint, without_texture
 from phantomseg.synth.view import View, draw_view, seen, wrap_around
 
 
@@ -100,7 +100,8 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     pumba = draw_pumba(recipe.pumba, rng) if recipe.pumba else None
     shape = draw_shape(recipe.shape, rng) if recipe.shape else None
     findings = draw_findings(recipe.findings, rng) if recipe.findings else None
-    tissues = draw_tissues(recipe.tissues, stripped, rng, recipe.source)
+    plain = shapes is not None and shapes.kind == "phantom"
+    tissues = draw_tissues(without_texture(recipe.tissues) if plain else recipe.tissues, stripped, rng, recipe.source)
     bias = draw_bias(recipe.bias, rng) if recipe.bias else None
     if bias and tissues.most is not None:
         bias = dataclasses.replace(bias, log_std=0.0)  # computed tomography has no receive coil

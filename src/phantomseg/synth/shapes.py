@@ -32,7 +32,7 @@ class ShapesSettings:
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame
     warp_share: Distribution = Uniform(0.0, 0.12)  # of the radius
     lumps_share: Distribution = Uniform(0.0, 0.08)
-    no_brain_probability: float = 0.15
+    no_brain_probability: float = 0.2
     lobe_probability: float = 0.75
     stem_probability: float = 0.6
     bare_probability: float = 0.08

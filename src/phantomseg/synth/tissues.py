@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,6 +67,11 @@ class Tissues:
     texture: float = 0.0
     texture_mm: float = 1.0
     most: float | None = None  # intensity at which the window ends
+
+
+def without_texture(settings: TissueSettings) -> TissueSettings:
+    """The same with tissues of one substance each, as those of a phantom are."""
+    return replace(settings, subclass_probability=0.0, texture=Constant(0))
 
 
 def draw_tissues(

@@ -1,7 +1,7 @@
 """Brain masks across species and modalities: Dice, HD95 and volume error of each scan, for one model or several.
 
     python benchmarks/stripping.py SCANS LABEL_MAPS [--models strip,head,RUN/model] [--number 6] [--csv FILE]
-                                   [--pictures DIR] [--speed]
+                                   [--picture FILE] [--speed]
 
 SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What counts as brain:
 
@@ -24,24 +24,27 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import ready, save
+from matplotlib.figure import Figure
 from scipy import ndimage
 
 from phantomseg.evaluation.surface import surface_distances
 from phantomseg.image.files import read_image, read_labels
+from phantomseg.image.grid import canonical, content_box
 from phantomseg.image.image import Image
+from phantomseg.image.intensity import windowed
 from phantomseg.inference.species import AUTO
 from phantomseg.inference.strip import SULCI_MM, Stripped, strip
 from phantomseg.inference.topology import closed
 from phantomseg.labels import merge
 from phantomseg.memory import forget_peak, peak_bytes
 from phantomseg.network.model import Model
-from phantomseg.report.figures import draw_overlay
+from phantomseg.report.figures import slice_of
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
 from phantomseg.synth.templates import Templates, load_templates
 
 STRIPPED = ("t2_brain_1mm", "infant_t1_brain", "fetal_t2_brain", "stroke_t1", "stroke_t2", "stroke_flair")
-WITHOUT_MASK = ("t1_head_0p7mm", "ct_head")
+PICTURED = ("t1_head_0p7mm", "ct_head", "flair_head_5p5mm", "mouse_t1_head", *STRIPPED[:4])
 SEED = 2**31 + 11  # the command line takes smaller ones
 Case = tuple[str, Image, np.ndarray]
 
@@ -68,11 +71,12 @@ def gif_mask(path: Path, scan: Image) -> np.ndarray:
 
 
 def synthetic_recipe() -> Recipe:
-    """Whole heads as the head model was trained on them, all in view, without necks, which put fluid for cerebellum."""
+    """Whole heads as the head model was trained on, all in view; left and right look alike, as in any real scan."""
     table = record(load_recipe("head"))
     table["target"] = "brain"
     table["pose"] |= {"crop_voxels": [192, 224, 192], "anywhere_probability": 0.0, "neck_probability": 0.0}
     table["pose"]["translation_mm"] = {"uniform": [-5, 5]}
+    table["tissues"]["shared_sides_probability"] = 1.0
     return parse_recipe({key: value for key, value in table.items() if key not in ("strip", "slab", "view")})
 
 
@@ -137,6 +141,27 @@ def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...
     return rows
 
 
+def draw_masks(path: Path, found: dict[str, tuple[Image, Stripped]]) -> None:
+    """Three slices of each scan through the middle of its mask, which is outlined; two scans a row."""
+    figure = Figure(figsize=(13, 2.15 * -(-len(found) // 2)), layout="constrained", facecolor="black")
+    axes = figure.subplots(-(-len(found) // 2), 6, squeeze=False)
+    for place, (name, (scan, result)) in enumerate(found.items()):
+        image, mask = canonical(scan), canonical(result.image).voxels
+        low, high = content_box(mask > 0)
+        voxels = windowed(image.voxels)
+        dark, bright = np.percentile(voxels[::2, ::2, ::2], [0.5, 99.5])
+        for plane in range(3):
+            axis = axes[place // 2, 3 * (place % 2) + plane]
+            others = [a for a in range(3) if a != plane]
+            at = int(low[plane] + high[plane]) // 2
+            aspect = image.spacing_mm[others[1]] / image.spacing_mm[others[0]]
+            axis.imshow(slice_of(voxels, plane, at), cmap="gray", vmin=dark, vmax=bright, aspect=aspect)
+            axis.contour(slice_of(mask, plane, at), [0.5], colors="#ff5a3c", linewidths=1)
+            axis.set_title(name.replace("_", " ") if plane == 1 else "", color="white", fontsize=8)
+            axis.axis("off")
+    figure.savefig(path, dpi=90)
+
+
 def speed(model: Model) -> None:
     """Seconds and peak memory of a head of 256³ voxels of 1 mm, and of the whole scan in it."""
     i, j, k = np.indices((256, 256, 256)) - 127.5
@@ -161,7 +186,7 @@ def main() -> None:
     parser.add_argument("--models", default="strip,head")
     parser.add_argument("--number", type=int, default=6)
     parser.add_argument("--species", default=AUTO)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
@@ -172,10 +197,9 @@ def main() -> None:
         masks = [f"{name} {strip(scan, model).brain_ml:.0f} ml" for name, model in models.items()]
         print(f"no brain, {title}: {', '.join(masks)}")
     first = next(iter(models.values()))
-    names = [path.name.removesuffix(".nii.gz") for path in sorted(arguments.scans.glob("*.nii.gz"))]
-    for name in [n for n in names if not n.endswith(("_mask", "_1mm"))] if arguments.pictures else ():
-        scan = read_image(arguments.scans / f"{name}.nii.gz")
-        draw_overlay(arguments.pictures / f"{name}_mask.png", scan, strip(scan, first))
+    if arguments.picture:
+        scans = {name: read_image(arguments.scans / f"{name}.nii.gz") for name in PICTURED}
+        draw_masks(arguments.picture, {name: (scan, strip(scan, first)) for name, scan in scans.items()})
     if arguments.speed:
         speed(first)
 

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commands_of_the_readme_run(folder: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("phantomseg")]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         quick = command.replace("--minutes 600", "--steps 1").replace("-n 16", "-n 2")
         with pytest.raises(SystemExit) as ended:
@@ -50,6 +50,7 @@ def test_commands_of_the_readme_run(folder: Path) -> None:
         "out/scan_overlay.png",
         "out/scan_brain.nii.gz",
         "out/report.html",
+        "masks/scan_mask.nii.gz",
         "samples/contact_sheet.png",
     ):
         assert (folder / made).is_file()
@@ -71,7 +72,7 @@ def test_label_set_table_counts_right() -> None:
     assert {name: int(count) for name, count in rows.items()} == {
         name: len(label_set(name)) - 1 for name in rows
     }  # background is none
-    assert set(rows) == set(label_set_names()) - {"generation", "evaluation"}
+    assert set(rows) == set(label_set_names()) - {"generation", "evaluation", "shapes", "border", "mask"}
 
 
 def test_shipped_model_is_small_and_what_the_default_names() -> None:

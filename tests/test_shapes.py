@@ -115,6 +115,7 @@ def test_shells_lie_in_order_around_the_brain() -> None:
         off_centre=Constant(0.0),
         warp_share=Constant(0.0),
         lumps_share=Constant(0.0),
+        hull_probability=0.0,
     )
     names = label_set(SHAPES).names
     for index in range(4):

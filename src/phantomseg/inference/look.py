@@ -22,6 +22,7 @@ from phantomseg.network.model import Model
 MASK = "mask"
 PROBABLE = 0.5
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
+FEWEST_VOXELS = 300  # of a brain in the first look: no sample of the training has a smaller one
 FACE_AREA = 2 / 3  # of a smooth surface, for each face of its staircase of voxels
 CONTENT = 0.02  # of the intensity range; darker borders are no content
 
@@ -110,6 +111,7 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     (found,) = predict(model, tensor, [MASK], flip=False).sets
     probability = found[1].float()
     piece = cc3d.largest_k((probability > PROBABLE).numpy(), k=1, connectivity=6) > 0
+    piece &= piece.sum() >= FEWEST_VOXELS
     i, j, k = (slice(0, int(n)) for n in size)
     prepared = Prepared(tensor, (i, j, k), scan, Grid(image.shape, image.affine), Grid(near.shape, near.affine), None)
     return Look(prepared, probability, piece, spacing_mm)

@@ -50,9 +50,10 @@ def draw_labels(shapes: list[Shapes], device: torch.device) -> torch.Tensor:
 
 @dataclass(eq=False)
 class _Fields:
-    """Distances in voxels, (I, J, K): to the brain's surface, from its main solid to its lobes, to the cord."""
+    """Distances in voxels, (I, J, K): to the brain and its hull, from its main solid to its lobes, to the cord."""
 
     brain: torch.Tensor
+    hull: torch.Tensor  # that shells lie around
     lobe: torch.Tensor | None
     cord: torch.Tensor | None
 
@@ -109,7 +110,12 @@ class _Painter:
         if shapes.lumps:
             brain += self.noise(shapes.lump_voxels) * shapes.lumps
         lobe, cord = (None if field is None else self.fine(field) for field in (lobe, cord))
-        return _Fields(straightened(brain), lobe, cord)
+        brain = hull = straightened(brain)
+        if shapes.outside.hull:
+            # of a smooth union, less what it is filled out by where all solids meet
+            wide = joined(solids, shapes.outside.hull) + shapes.outside.hull * math.log(len(solids)) / 2
+            hull = torch.minimum(brain, straightened(self.fine(wide)))
+        return _Fields(brain, hull, lobe, cord)
 
     def _fill_outside(self, result: torch.Tensor, fields: _Fields, outside: Outside) -> None:
         around_brain = self.shapes.kind in ("head", "phantom")
@@ -117,7 +123,7 @@ class _Painter:
         gap, skull, flesh = (
             size * self.noise(self.radius).mul_(outside.unevenness).exp_() if size else 0.0 for size in sizes
         )
-        head = self._head(fields.brain - (gap + skull + flesh) if around_brain else None, outside)
+        head = self._head(fields.hull - (gap + skull + flesh) if around_brain else None, outside)
         inside = head < 0
         result.copy_(torch.where(inside, self._parts(outside.parts, outside.part, outer(0)), result))
         self._fill_things(result, outside, inside)
@@ -148,13 +154,13 @@ class _Painter:
         """Skull with its marrow, the cord that runs through it, and the fluid within."""
         outside = self.shapes.outside
         if outside.skull:
-            result[fields.brain < gap + skull] = channel("cortical bone")
+            result[fields.hull < gap + skull] = channel("cortical bone")
             rest = (1 - outside.marrow) / 2 * skull
-            result[(fields.brain > gap + rest) & (fields.brain < gap + skull - rest)] = channel("cancellous bone")
+            result[(fields.hull > gap + rest) & (fields.hull < gap + skull - rest)] = channel("cancellous bone")
         if fields.cord is not None:
             result[(fields.cord < 0) & inside] = outer(CORD)
-        if outside.gap:
-            result[fields.brain < gap] = channel("gap fluid")
+        if outside.gap or outside.hull:
+            result[fields.hull < gap] = channel("gap fluid")
 
     def _fill_bone(self, result: torch.Tensor, depth: torch.Tensor, outside: Outside) -> None:
         """A bone along the middle of a limb; `depth` counts voxels from its middle."""

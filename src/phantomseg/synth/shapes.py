@@ -30,12 +30,14 @@ class ShapesSettings:
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame
-    warp_share: Distribution = Uniform(0.0, 0.12)  # of the radius
-    lumps_share: Distribution = Uniform(0.0, 0.08)
+    warp_share: Distribution = Uniform(0.0, 0.3)  # of the radius
+    lumps_share: Distribution = Uniform(0.0, 0.2)
     no_brain_probability: float = 0.2
-    lobe_probability: float = 0.75
+    lobe_probability: float = 0.8
     stem_probability: float = 0.6
     bare_probability: float = 0.08
+    hull_probability: float = 0.5  # shells lie around a smooth hull of the brain, not around each of its lumps
+    hull_share: Distribution = Uniform(0.1, 0.6)  # fillet of that hull
     gap_probability: float = 0.75
     gap_share: Distribution = LogUniform(0.015, 0.15)
     skull_probability: float = 0.85
@@ -76,6 +78,7 @@ class Outside:
     """What is around the brain. Thicknesses and sizes in voxels; 0 leaves a thing out."""
 
     bare: bool
+    hull: float  # fillet of the hull that shells lie around
     gap: float
     skull: float
     marrow: float  # share of the skull
@@ -130,7 +133,7 @@ def draw_shapes(settings: ShapesSettings, rng: np.random.Generator, stripped: bo
         warp=radius * smooth * settings.warp_share.draw(rng, 1)[0],
         warp_voxels=radius * rng.uniform(0.6, 1.6),
         lumps=radius * smooth * settings.lumps_share.draw(rng, 1)[0],
-        lump_voxels=max(3.0, radius * rng.uniform(0.25, 0.9)),
+        lump_voxels=max(4.0, radius * rng.uniform(0.3, 0.9)),
         inside=_draw_inside(settings, radius, stripped or outside.bare, rng),
         outside=outside,
         seed=draw_seed(rng),
@@ -154,7 +157,7 @@ def _draw_main(settings: ShapesSettings, kind: str, size: int, rng: np.random.Ge
 def _draw_lobes(main: Solid, rng: np.random.Generator) -> tuple[Solid, ...]:
     """Smaller solids on its surface, some of them in pairs."""
     lobes = []
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 5))):
         direction = _unit(rng)
         axes = np.array(main.axes).reshape(3, 3)
         surface = 1 / np.linalg.norm(axes @ direction / np.array(main.half_axes))
@@ -203,6 +206,7 @@ def _draw_outside(
         solids = (_tube(main, down, radius * rng.uniform(0.6, 1.0), rng),)
     return Outside(
         bare=bool(kind == "head" and bare < settings.bare_probability) or kind == "nothing",
+        hull=thickness(settings.hull_share) if rng.uniform() < settings.hull_probability else 0.0,
         gap=gap_voxels if gap < settings.gap_probability else 0.0,
         skull=skull_voxels if skull < settings.skull_probability else 0.0,
         marrow=float(rng.choice([0.0, rng.uniform(0.2, 0.7)])),
@@ -223,7 +227,7 @@ def _draw_container(radius: float, rng: np.random.Generator) -> Outside:
     """A wall around a phantom, or nothing."""
     wall = radius * rng.uniform(0.02, 0.1)
     return Outside(
-        bare=bool(rng.uniform() < 0.5), gap=0.0, skull=0.0, marrow=0.0, flesh=wall, fat=0.0, skin=0.5 * wall,
+        bare=bool(rng.uniform() < 0.5), hull=0.0, gap=0.0, skull=0.0, marrow=0.0, flesh=wall, fat=0.0, skin=0.5 * wall,
         unevenness=0.0, solids=(), eyes=(), parts=1, part=radius, tubes=0.0, cavities=0.0,
     )  # fmt: skip
 

@@ -80,8 +80,11 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     folder = resources.files("phantomseg.models") / "head"
     assert sum(path.stat().st_size for path in Path(str(folder)).iterdir()) <= 16e6
     assert find_model().labels == label_set("head")
+    strip_folder = resources.files("phantomseg.models") / "strip"
+    assert sum(path.stat().st_size for path in Path(str(strip_folder)).iterdir()) <= 8e6
+    assert find_model("strip").distance_voxels is not None
     assert {command.name for command in app.registered_commands} == {
-        "segment", "inspect", "synthesize", "prepare", "train", "evaluate", "card", "doctor",
+        "segment", "strip", "inspect", "synthesize", "prepare", "train", "evaluate", "card", "doctor",
     }  # fmt: skip
 
 

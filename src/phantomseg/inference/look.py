@@ -35,6 +35,7 @@ class Look:
     probability: torch.Tensor
     piece: np.ndarray
     spacing_mm: float
+    judged: bool = True  # whether its sureness tells anything
 
     @property
     def found(self) -> bool:

@@ -158,12 +158,12 @@ def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | 
         probable[:] = False
     spacing_mm = np.full(3, model.spacing_mm)
     piece = cc3d.largest_k(closed(probable, spacing_mm, SULCI_MM), k=1, connectivity=6) > 0
-    return Look(result.prepared, probability, piece, model.spacing_mm)
+    return Look(result.prepared, probability, piece, model.spacing_mm, judged=False)
 
 
 def is_brain(look: Look) -> bool:
     """Whether what was found is a brain, as far as the network is sure."""
-    return look.found and look.sureness >= NO_BRAIN
+    return look.found and (look.sureness >= NO_BRAIN or not look.judged)
 
 
 def _distance_voxels(look: Look, predicted: bool) -> np.ndarray:
@@ -193,6 +193,6 @@ def _findings(look: Look) -> tuple[Finding, ...]:
     if not is_brain(look):
         return (Finding("warning", "no brain was found; the mask is empty", "give --species, or crop to the head"),)
     what = f"brain of {look.brain_ml:.3g} ml, seen with voxels of {look.spacing_mm:.2g} mm"
-    if look.sureness < DOUBTFUL:
+    if look.judged and look.sureness < DOUBTFUL:
         return (Finding("warning", f"{what}: doubtful, {look.sureness:.2f} sure", "look at the mask before any use"),)
     return (Finding("ok", what),)

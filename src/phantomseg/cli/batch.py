@@ -19,6 +19,17 @@ Report = Annotated[bool, typer.Option("--report/--no-report", help="Write report
 Overlay = Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also draw NAME_overlay.png.")]
 
 
+def jobs_of(
+    scans: list[Path], output: Path, participant: list[str] | None, session: list[str] | None, volume: int | None
+) -> list[Job]:
+    """What the words of a command name, once the output folder is rid of what a killed run left: that is no scan."""
+    from phantomseg.inference.claim import sweep
+    from phantomseg.inference.inputs import Selection, find_jobs
+
+    sweep(output)
+    return find_jobs(scans, output, Selection(tuple(participant or ()), tuple(session or ()), volume))
+
+
 def process_all(jobs: list[Job], output: Path, model: Model, options: Task, report: bool) -> None:
     """Do with each scan what the options say, and write what the folder holds of all.
 

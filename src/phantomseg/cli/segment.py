@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phantomseg.cli.batch import Overlay, Report, pages, process_all
+from phantomseg.cli.batch import Overlay, Report, jobs_of, pages, process_all
 from phantomseg.cli.options import (
     ComputedTomography,
     Device,
@@ -54,16 +54,13 @@ def run(
     DIR/volumes.tsv, report.html and colour tables for all; names of BIDS derivatives where SCAN is a BIDS dataset.
     Exit code 1 if some scans failed, 2 if all did.
     """
-    from phantomseg.inference.claim import sweep
-    from phantomseg.inference.inputs import Selection, find_jobs
     from phantomseg.inference.options import Options
     from phantomseg.inference.results import Outputs
     from phantomseg.models import find_model
     from phantomseg.network.openvino import choose_backend, to_openvino
 
     place = begin(device, threads)
-    sweep(output)  # what a killed run left is no scan
-    jobs = find_jobs(scans, output, Selection(tuple(participant or ()), tuple(session or ()), volume))
+    jobs = jobs_of(scans, output, participant, session, volume)
     wanted = tuple(name.strip() for name in probabilities.split(",")) if probabilities else ()
     options = Options(
         labels=labels,

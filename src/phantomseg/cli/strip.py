@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phantomseg.cli.batch import Overlay, Report, pages, process_all
+from phantomseg.cli.batch import Overlay, Report, jobs_of, pages, process_all
 from phantomseg.cli.options import (
     ComputedTomography,
     Device,
@@ -58,14 +58,11 @@ def run(
     is a BIDS dataset. A scan that shows no brain gets an empty mask and a warning. Exit code 1 if some scans failed,
     2 if all did.
     """
-    from phantomseg.inference.claim import sweep
-    from phantomseg.inference.inputs import Selection, find_jobs
     from phantomseg.inference.options import StripOptions
     from phantomseg.models import find_model
 
     place = begin(device, threads)
-    sweep(output)  # what a killed run left is no scan
-    jobs = find_jobs(scans, output, Selection(tuple(participant or ()), tuple(session or ()), volume))
+    jobs = jobs_of(scans, output, participant, session, volume)
     options = StripOptions(
         species=species,
         border_mm=border,

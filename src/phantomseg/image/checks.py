@@ -72,24 +72,28 @@ def _stored_spacing(scan: Image) -> np.ndarray:
 
 
 def _view(scan: Image) -> Finding:
-    size = scan.spacing_mm * scan.shape
-    what = f"field of view {_times(np.round(size))} mm"
-    if size.max() > LARGEST_MM or size.max() < SMALLEST_MM:
-        fix = "crop the scan to the head, or correct its voxel size"
-        return Finding("error", f"{what}, wanted {SMALLEST_MM:g} to {LARGEST_MM:g} mm", fix)
+    finding, size = _sized(scan, SMALLEST_MM, 0), scan.spacing_mm * scan.shape
+    what = finding.what
+    if finding.level == "error":
+        return finding
     if size.min() < PARTIAL_MM:
         return Finding("warning", f"{what}: part of a head", "leave out volumes of structures that are cut")
     if size.max() > LARGE_MM:
         return Finding("warning", f"{what}: large for a head", "crop the scan to the head if the labels are poor")
-    return Finding("ok", what)
+    return finding
 
 
 def _animal_view(scan: Image) -> Finding:
+    return _sized(scan, SMALLEST_ANIMAL_MM, 1)
+
+
+def _sized(scan: Image, smallest_mm: float, digits: int) -> Finding:
+    """Whether a field of view, told with so many digits, can be that of a head."""
     size = scan.spacing_mm * scan.shape
-    what = f"field of view {_times(np.round(size, 1))} mm"
-    if size.max() > LARGEST_MM or size.max() < SMALLEST_ANIMAL_MM:
+    what = f"field of view {_times(np.round(size, digits))} mm"
+    if size.max() > LARGEST_MM or size.max() < smallest_mm:
         fix = "crop the scan to the head, or correct its voxel size"
-        return Finding("error", f"{what}, wanted {SMALLEST_ANIMAL_MM:g} to {LARGEST_MM:g} mm", fix)
+        return Finding("error", f"{what}, wanted {smallest_mm:g} to {LARGEST_MM:g} mm", fix)
     return Finding("ok", what)
 
 

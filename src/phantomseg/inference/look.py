@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cc3d
 import numpy as np
@@ -57,7 +58,7 @@ class Look:
         """Longest side of the piece's box."""
         return float((np.ptp(np.nonzero(self.piece), axis=1) + 1).max()) * self.spacing_mm
 
-    @property
+    @cached_property
     def sureness(self) -> float:
         """Width over which a sure network fades from brain to none, over the width found; at most 1, 0 without a brain.
 

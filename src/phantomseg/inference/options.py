@@ -21,13 +21,8 @@ from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
-NOT_RECORDED = (
-    "outputs",
-    "most_bytes",
-    "resume",
-    "model",
-    "extras",
-)  # fields that are recorded otherwise, or decide nothing
+# fields that are recorded otherwise, or decide nothing
+NOT_RECORDED = ("outputs", "most_bytes", "resume", "model", "extras")
 
 
 @dataclass(frozen=True)

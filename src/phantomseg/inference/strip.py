@@ -84,10 +84,10 @@ def strip(
         MemoryLimitError: not enough memory.
     """
     check_species(species)
-    left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     if has_merge(model.labels.name, BRAIN):
         look = labelled_brain(scan, model, species, most_bytes)
     else:
+        left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
         look = find_brain(scan, model, species, left)
     reach = model.distance_voxels or REACH_MM / look.spacing_mm
     reach_mm = reach * look.spacing_mm

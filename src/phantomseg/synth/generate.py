@@ -132,11 +132,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     labels = label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
     labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
-    labels = (
-        look_up_each(labels, [mirror_channels(p.flip) for p in poses])
-        if (poses := _taken(d.pose for d in draws))
-        else labels
-    )
+    if poses := _taken(d.pose for d in draws):
+        labels = look_up_each(labels, [mirror_channels(pose.flip) for pose in poses])
     kept = apply_strip(labels, strips, per_mm, source) if (strips := _taken(d.strip for d in draws)) else labels
     masked = are_masked(strips, labels.device) if strips else None
     painted = torch.where(masked, labels, kept) if masked is not None else labels

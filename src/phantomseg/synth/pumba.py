@@ -18,7 +18,7 @@ from phantomseg.image.separable import apply_along_axes, interpolation_matrix
 from phantomseg.rng import Distribution, Uniform, draw_seed
 from phantomseg.synth.fillings import channel, inner, outer
 from phantomseg.synth.pose import FIELD_SPACING_MM, integrate
-from phantomseg.synth.solids import Triple, places
+from phantomseg.synth.solids import Triple, places, triple
 
 FRAME = 128
 BOXES = 8
@@ -64,7 +64,7 @@ def draw_pumba(settings: PumbaSettings, rng: np.random.Generator) -> Pumba:
     scale = min(settings.crop_voxels) / FRAME
 
     def ellipsoid(middle: np.ndarray, diameters: np.ndarray) -> Ellipsoid:
-        return Ellipsoid(_triple(middle * scale), _triple(diameters * scale))
+        return Ellipsoid(triple(middle * scale), triple(diameters * scale))
 
     head = rng.integers(120, 126, 3)
     skull = head - rng.integers(5, 50, 3)
@@ -84,7 +84,7 @@ def draw_pumba(settings: PumbaSettings, rng: np.random.Generator) -> Pumba:
         holes=tuple(holes),
         warp_voxels=scale * settings.warp_voxels.draw(rng, 1)[0],
         warp_seed=draw_seed(rng),
-        rotation_deg=_triple(np.array(settings.rotation_deg.draw(rng, 3))),
+        rotation_deg=triple(np.array(settings.rotation_deg.draw(rng, 3))),
     )
 
 
@@ -154,8 +154,3 @@ def _closed(mask: torch.Tensor) -> torch.Tensor:
     volume = mask[None, None].float()
     grown = F.max_pool3d(volume, width, stride=1, padding=CLOSING)
     return -F.max_pool3d(-grown, width, stride=1, padding=CLOSING)[0, 0] > 0.5
-
-
-def _triple(values: np.ndarray) -> Triple:
-    first, second, third = (float(v) for v in values)
-    return first, second, third

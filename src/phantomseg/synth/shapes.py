@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phantomseg.rng import Distribution, LogUniform, Uniform, check_positive, draw_seed
-from phantomseg.synth.solids import ENDLESS, Solid, random_axes
+from phantomseg.synth.solids import ENDLESS, Solid, random_axes, triple
 
 LABELS = "shapes"
 KINDS = ("head", "phantom", "limb", "body", "nothing")
@@ -151,7 +151,7 @@ def _draw_main(settings: ShapesSettings, kind: str, size: int, rng: np.random.Ge
     share = size * np.array(settings.off_centre.draw(rng, 3))
     # a large one may be cut by the frame, but its middle half is seen
     reach = max(size / 2 - 0.5 * longest, 0.0)
-    return Solid(_triple(share.clip(-reach, reach)), _triple(half), random_axes(rng), exponent)
+    return Solid(triple(share.clip(-reach, reach)), triple(half), random_axes(rng), exponent)
 
 
 def _draw_lobes(main: Solid, rng: np.random.Generator) -> tuple[Solid, ...]:
@@ -161,12 +161,12 @@ def _draw_lobes(main: Solid, rng: np.random.Generator) -> tuple[Solid, ...]:
         direction = _unit(rng)
         axes = np.array(main.axes).reshape(3, 3)
         surface = 1 / np.linalg.norm(axes @ direction / np.array(main.half_axes))
-        half = _triple(main.radius * rng.uniform(0.2, 0.6) * rng.uniform(0.6, 1.0, 3))
+        half = triple(main.radius * rng.uniform(0.2, 0.6) * rng.uniform(0.6, 1.0, 3))
         place = np.array(main.centre) + direction * surface * rng.uniform(0.6, 1.0)
-        lobes.append(Solid(_triple(place), half, random_axes(rng), rng.uniform(1.8, 2.6)))
+        lobes.append(Solid(triple(place), half, random_axes(rng), rng.uniform(1.8, 2.6)))
         if rng.uniform() < 0.3:
             normal = main.direction(2)
-            lobes.append(Solid(_triple(_mirrored(place, main, normal)), half, random_axes(rng), lobes[-1].exponent))
+            lobes.append(Solid(triple(_mirrored(place, main, normal)), half, random_axes(rng), lobes[-1].exponent))
     return tuple(lobes)
 
 
@@ -238,8 +238,8 @@ def _draw_head(main: Solid, size: int, rng: np.random.Generator) -> tuple[Solid,
     for _ in range(int(rng.integers(1, 4))):
         radius = LogUniform(0.6 * main.radius, max(1.6 * main.radius, 0.4 * size)).draw(rng, 1)[0]
         place = np.array(main.centre) + _unit(rng) * (0.3 * main.radius + rng.uniform(0.0, 1.1) * radius)
-        half = _triple(radius * rng.uniform(0.6, 1.0, 3))
-        solids.append(Solid(_triple(place), half, random_axes(rng), rng.uniform(1.8, 3.0)))
+        half = triple(radius * rng.uniform(0.6, 1.0, 3))
+        solids.append(Solid(triple(place), half, random_axes(rng), rng.uniform(1.8, 3.0)))
     return tuple(solids)
 
 
@@ -247,7 +247,7 @@ def _draw_eyes(main: Solid, rng: np.random.Generator) -> tuple[Solid, ...]:
     radius = main.radius * rng.uniform(0.1, 0.3)
     place = np.array(main.centre) + _unit(rng) * main.radius * rng.uniform(1.0, 1.7)
     pair = (place, _mirrored(place, main, main.direction(int(rng.integers(3)))))
-    return tuple(Solid(_triple(p), (radius, radius, radius)) for p in pair)
+    return tuple(Solid(triple(p), (radius, radius, radius)) for p in pair)
 
 
 def _tube(main: Solid, direction: np.ndarray, radius: float, rng: np.random.Generator) -> Solid:
@@ -257,7 +257,7 @@ def _tube(main: Solid, direction: np.ndarray, radius: float, rng: np.random.Gene
     axes = np.stack([direction, side, np.cross(direction, side)])
     place = np.array(main.centre) + side * main.radius * rng.uniform(0.0, 0.4)
     half = (ENDLESS, radius, radius * rng.uniform(0.6, 1.0))
-    return Solid(_triple(place), half, tuple(axes.ravel().tolist()))
+    return Solid(triple(place), half, tuple(axes.ravel().tolist()))
 
 
 def _mirrored(place: np.ndarray, main: Solid, normal: np.ndarray) -> np.ndarray:
@@ -268,8 +268,3 @@ def _mirrored(place: np.ndarray, main: Solid, normal: np.ndarray) -> np.ndarray:
 def _unit(rng: np.random.Generator) -> np.ndarray:
     vector = rng.standard_normal(3)
     return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
-    first, second, third = values.tolist()
-    return first, second, third

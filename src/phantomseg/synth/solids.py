@@ -41,6 +41,12 @@ class Solid:
         return np.array(self.axes[3 * axis : 3 * axis + 3])
 
 
+def triple(values: np.ndarray) -> Triple:
+    """Three numbers of an array, (3,)."""
+    first, second, third = (float(value) for value in values)
+    return first, second, third
+
+
 def random_axes(rng: np.random.Generator) -> tuple[float, ...]:
     """Axes of a solid turned at random, every turn alike likely."""
     matrix, upper = np.linalg.qr(rng.standard_normal((3, 3)))

@@ -260,7 +260,7 @@ def test_cohort_page_tells_what_failed_and_links_the_rest() -> None:
     assert 'href="javascript%3Aalert%281%29"' in text
     assert "bad.nii.gz is empty; copy it again" in text
     facts = text_of(text)
-    assert "Segmented 1" in facts
+    assert "Finished 1" in facts
     assert "Failed 1" in facts
     assert "1, 0, 0" in facts
     assert embedded(text, "plots")["rows"]["left putamen"]["values"] == [5000.0, None]

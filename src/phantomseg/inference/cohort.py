@@ -118,7 +118,7 @@ def _try(job: Job, folder: Path, model: Model, options: Task, wait: bool) -> Out
             "options": options.record(),
             "weights_sha256": model.weights_sha256,
             "calibration_sha256": request_hash(model.calibration or {}),
-            "finder_sha256": finder().weights_sha256,
+            "finder_sha256": finder().weights_sha256 if options.finds_first(model) else None,
             "phantomseg": __version__,
         }
         wanted = request_hash(request)

@@ -17,7 +17,7 @@ from phantomseg.inference.results import BRAIN, Outputs, Written, write_results,
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, check_species
 from phantomseg.inference.strip import Stripped, strip
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import has_merge, label_set, merge
 from phantomseg.network.model import Model
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
@@ -48,6 +48,10 @@ class Task(ABC):
     @abstractmethod
     def check(self, model: Model) -> None:
         """Refuse what the model cannot do, before any work."""
+
+    def finds_first(self, model: Model) -> bool:
+        """Whether the brain is found at low resolution, by a network of its own, before the model sees the scan."""
+        return True
 
     @abstractmethod
     def make(self, scan: Image, model: Model) -> Segmentation:
@@ -123,6 +127,10 @@ class StripOptions(Task):
         check_species(self.species)
         if not abs(self.border_mm) < float("inf"):
             raise PhantomSegError(f"border is {self.border_mm} mm, wanted a finite distance; choose one near 0")
+
+    def finds_first(self, model: Model) -> bool:
+        """Only by a model of labels; one of masks looks at the whole scan."""
+        return has_merge(model.labels.name, BRAIN)
 
     def make(self, scan: Image, model: Model) -> Stripped:
         """Find the brain."""

@@ -51,7 +51,7 @@ def _header(manifests: list[dict[str, Any]], rows: list[Measured]) -> str:
     words = [quality_word(m.get("quality"), m.get("quality_threshold")) for m in manifests if not m.get("error")]
     seconds = [m["seconds"] for m in manifests if m.get("seconds") is not None]
     facts = {
-        "Segmented": len(words),
+        "Finished": len(words),
         "Failed": len(manifests) - len(words),
         "Good, doubtful, poor": ", ".join(str(words.count(word)) for word in ("good", "doubtful", "poor")),
         "With warnings": sum(bool(_warnings(manifest)) for manifest in manifests),

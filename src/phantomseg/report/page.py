@@ -76,11 +76,12 @@ def _header(manifest: dict[str, Any]) -> str:
     grid = manifest.get("grid") or {}
     intracranial = manifest.get("intracranial_mm3")
     facts = {
-        "Segmented": date_text(manifest.get("finished")),
+        "Finished": date_text(manifest.get("finished")),
         "Grid": grid_text(grid),
         "Labels": manifest.get("options", {}).get("labels", "–"),
-        "Intracranial volume": number(None if intracranial is None else intracranial / 1000, 0, "mL"),
     }
+    if intracranial is not None:
+        facts["Intracranial volume"] = number(intracranial / 1000, 0, "mL")
     items = "".join(f"<div><dt>{key}</dt><dd>{safe(value)}</dd></div>" for key, value in facts.items())
     quality, threshold = manifest.get("quality"), manifest.get("quality_threshold")
     rule = f"<small>{safe(quality_rule(threshold))}</small>" if quality is not None else ""

@@ -25,15 +25,15 @@ class ShapesSettings:
     crop_voxels: tuple[int, int, int] = (96, 96, 96)
     human_mm: float = 2.4  # voxel at which a human brain is as large as it is in use
     brain_share: Distribution = Uniform(0.15, 0.95)  # longest diameter, of the frame's shortest axis
-    usual_probability: float = 0.7
+    usual_probability: float = 0.8
     usual_share: Distribution = Uniform(0.5, 0.85)  # as in use, where a first look has brought it to this size
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
-    off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame
+    off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
     warp_share: Distribution = Uniform(0.0, 0.3)  # of the radius
     lumps_share: Distribution = Uniform(0.0, 0.2)
     no_brain_probability: float = 0.2
-    lobe_probability: float = 0.8
+    lobe_probability: float = 0.9
     stem_probability: float = 0.6
     bare_probability: float = 0.08
     hull_probability: float = 0.5  # shells lie around a smooth hull of the brain, not around each of its lumps
@@ -141,14 +141,15 @@ def draw_shapes(settings: ShapesSettings, rng: np.random.Generator, stripped: bo
 
 
 def _draw_main(settings: ShapesSettings, kind: str, size: int, rng: np.random.Generator) -> Solid:
-    shares = settings.usual_share if rng.uniform() < settings.usual_probability else settings.brain_share
+    usual = rng.uniform() < settings.usual_probability
+    shares = settings.usual_share if usual else settings.brain_share
     longest = size * shares.draw(rng, 1)[0] / 2
     half = longest * np.array([1.0, *settings.aspect.draw(rng, 2)])
     exponent = settings.exponent.draw(rng, 1)[0]
     if kind == "phantom":  # balls, cylinders and boxes
         half = longest * np.array([1.0, *(rng.uniform(0.9, 1.0, 2) if rng.uniform() < 0.6 else rng.uniform(0.4, 1, 2))])
         exponent = float(rng.choice([2.0, 2.0, 6.0]))
-    share = size * np.array(settings.off_centre.draw(rng, 3))
+    share = size * np.array(settings.off_centre.draw(rng, 3)) * (0.5 if usual else 1.0)
     # a large one may be cut by the frame, but its middle half is seen
     reach = max(size / 2 - 0.5 * longest, 0.0)
     return Solid(triple(share.clip(-reach, reach)), triple(half), random_axes(rng), exponent)
@@ -157,12 +158,12 @@ def _draw_main(settings: ShapesSettings, kind: str, size: int, rng: np.random.Ge
 def _draw_lobes(main: Solid, rng: np.random.Generator) -> tuple[Solid, ...]:
     """Smaller solids on its surface, some of them in pairs."""
     lobes = []
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(2, 7))):
         direction = _unit(rng)
         axes = np.array(main.axes).reshape(3, 3)
         surface = 1 / np.linalg.norm(axes @ direction / np.array(main.half_axes))
-        half = triple(main.radius * rng.uniform(0.2, 0.6) * rng.uniform(0.6, 1.0, 3))
-        place = np.array(main.centre) + direction * surface * rng.uniform(0.6, 1.0)
+        half = triple(main.radius * rng.uniform(0.2, 0.7) * rng.uniform(0.6, 1.0, 3))
+        place = np.array(main.centre) + direction * surface * rng.uniform(0.7, 1.15)
         lobes.append(Solid(triple(place), half, random_axes(rng), rng.uniform(1.8, 2.6)))
         if rng.uniform() < 0.3:
             normal = main.direction(2)

@@ -7,11 +7,12 @@ SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What co
 
 - `mouse_t1_head`: a manual mask;
 - `flair_head_5p5mm`: labels of the same person's brain (GIF 3), closed by 4 mm, so that sulci are within;
-- stripped scans: all that is not 0, holes filled; a mask that loses nothing of them has Dice 1;
+- stripped scans: all that is not 0, holes filled;
 - heads synthesised from the label maps with the contrasts of the recipe `head`: labels of the brain, closed by 4 mm.
 
-Then scans that show no brain (noise, a ball, a leg, two legs), which are to get an empty mask, and with `--speed` the
-seconds and the memory that a scan of 256³ voxels of 1 mm takes.
+All masks are the network's own (`--no-keep-stripped`). What stripped scans lose, by the network alone and as
+`phantomseg strip` writes them, follows. Then scans that show no brain (noise, a ball, a leg, two legs), which are to
+get an empty mask, and with `--speed` the seconds and the memory that a scan of 256³ voxels of 1 mm takes.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...
             if name == "head" and title.startswith("mouse"):
                 row += [""] * 3
                 continue
-            found = score(strip(scan, model), reference)
+            found = score(strip(scan, model, keep_stripped=False), reference)
             dice[name].append(found[0])
             row += [f"{found[0]:.3f}", f"{found[1]:.1f}", f"{found[2]:+.1f}"]
         rows.append(tuple(row))
@@ -139,6 +140,19 @@ def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...
         rows.append((word, *summary))
         print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(rows[-1])))
     return rows
+
+
+def print_lost(cases: list[Case], models: dict[str, Model]) -> None:
+    """Share of each stripped scan that is outside its mask, by the network alone and as written."""
+    for title, scan, reference in cases:
+        if not title.startswith(STRIPPED):
+            continue
+        words = []
+        for name, model in models.items():
+            masks = [strip(scan, model, keep_stripped=keep).image.voxels > 0 for keep in (False, True)]
+            own, written = (100 * (reference & ~mask).sum() / reference.sum() for mask in masks)
+            words.append(f"{name} {own:.1f} %, as written {written:.1f} %")
+        print(f"{title} loses: {'; '.join(words)}", flush=True)
 
 
 def draw_masks(path: Path, found: dict[str, tuple[Image, Stripped]]) -> None:
@@ -193,13 +207,15 @@ def main() -> None:
     models = {name: ready(name) for name in arguments.models.split(",")}
     cases = [*real_cases(arguments.scans), *synthetic_cases(load_templates(arguments.templates), arguments.number)]
     save(table_of(cases, models), arguments.csv)
+    print_lost(cases, models)
     for title, scan in brainless():
         masks = [f"{name} {strip(scan, model).brain_ml:.0f} ml" for name, model in models.items()]
         print(f"no brain, {title}: {', '.join(masks)}")
     first = next(iter(models.values()))
     if arguments.picture:
         scans = {name: read_image(arguments.scans / f"{name}.nii.gz") for name in PICTURED}
-        draw_masks(arguments.picture, {name: (scan, strip(scan, first)) for name, scan in scans.items()})
+        own = {name: (scan, strip(scan, first, keep_stripped=False)) for name, scan in scans.items()}
+        draw_masks(arguments.picture, own)
     if arguments.speed:
         speed(first)
 

@@ -71,6 +71,15 @@ def test_strip_species(scan: Path, model: Path, capfd: Capture) -> None:
     assert "species is 'elf', wanted auto, human" in error
 
 
+def test_strip_keep_stripped(tmp_path: Path, model: Path) -> None:
+    away = np.sqrt((((np.indices((40,) * 3) - 19.5) * 4.0) ** 2).sum(0))
+    voxels = np.select([away < 60, away < 64], [200.0, 60.0], 0.0).astype(np.float32)
+    scan = bright.save(tmp_path / "scan.nii.gz", voxels, 4.0)
+    assert np.array_equal(mask(stripped(scan, model)), voxels > 0)
+    assert np.array_equal(mask(stripped(scan, model, "--keep-stripped")), voxels > 0)
+    assert mask(stripped(scan, model, "--no-keep-stripped")).sum() < 1.05 * (voxels > 100).sum()
+
+
 def test_strip_border(scan: Path, model: Path, capfd: Capture) -> None:
     at_surface = mask(stripped(scan, model)).sum()
     assert mask(stripped(scan, model, "--border", 2)).sum() > at_surface
@@ -179,6 +188,6 @@ def test_every_flag_is_tested() -> None:
     tests |= dict.fromkeys(("participant", "session"), test_strip_participant_and_session)
     tests |= {"model": test_strip_model, "volume": test_strip_volume, "resume": test_strip_resume}
     tests |= dict.fromkeys(("ct", "reorient"), test_strip_ct_and_reorient)
-    tests |= {"max_memory": test_strip_max_memory}
+    tests |= {"max_memory": test_strip_max_memory, "keep_stripped": test_strip_keep_stripped}
     tests |= dict.fromkeys(("device", "threads"), test_strip_device_and_threads)
     command.check_every_flag_is_tested("strip", tests)

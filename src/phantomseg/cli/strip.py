@@ -36,6 +36,13 @@ def run(
     distance: Annotated[
         bool, typer.Option("--distance/--no-distance", help="Also write the signed distance to the brain's surface.")
     ] = False,
+    keep_stripped: Annotated[
+        bool,
+        typer.Option(
+            "--keep-stripped/--no-keep-stripped",
+            help="Keep all of a scan that was stripped before, if MODEL makes masks.",
+        ),
+    ] = True,
     model: Annotated[
         str, typer.Option(help="strip (any species), head (humans, by labels of the brain), or a model folder.")
     ] = "strip",
@@ -67,6 +74,7 @@ def run(
         species=species,
         border_mm=border,
         distance=distance,
+        keep_stripped=keep_stripped,
         ct=ct,
         axcodes=reorient,
         most_bytes=None if max_memory is None else max_memory * 1e9,

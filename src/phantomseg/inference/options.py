@@ -119,6 +119,7 @@ class StripOptions(Task):
     species: str = AUTO
     border_mm: float = 0.0
     distance: bool = False
+    keep_stripped: bool = True
     any_species = True
 
     def check(self, model: Model) -> None:
@@ -134,7 +135,7 @@ class StripOptions(Task):
 
     def make(self, scan: Image, model: Model) -> Stripped:
         """Find the brain."""
-        return strip(scan, model, self.species, self.border_mm, self.most_bytes)
+        return strip(scan, model, self.species, self.border_mm, self.keep_stripped, self.most_bytes)
 
     def write(self, to: Written) -> list[PurePath]:
         """Mask, brain, volume, and the distances if asked for."""

@@ -7,7 +7,7 @@ others at its surroundings, with voxels that bring it to that size, find where i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cc3d
 import numpy as np
@@ -19,6 +19,7 @@ from phantomseg.image.finding import Finding
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
+from phantomseg.inference.bare import on_look, stripped_before
 from phantomseg.inference.look import MASK, PROBABLE, Look, content_of, look_at
 from phantomseg.inference.restore import restored
 from phantomseg.inference.segment import Segmentation, segment
@@ -37,6 +38,7 @@ LOOKS = 3  # closer ones
 SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
 REACH_MM = 12.0  # of distances that the network does not predict
+AT_EDGE = np.float32(0.01)  # mm from the surface of a brain that lies bare to the voxels beside it
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
 DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
 
@@ -67,7 +69,12 @@ class Stripped(Segmentation):
 
 
 def strip(
-    scan: Image, model: Model, species: str = AUTO, border_mm: float = 0.0, most_bytes: float | None = None
+    scan: Image,
+    model: Model,
+    species: str = AUTO,
+    border_mm: float = 0.0,
+    keep_stripped: bool = True,
+    most_bytes: float | None = None,
 ) -> Stripped:
     """Find the brain in a scan.
 
@@ -76,6 +83,7 @@ def strip(
         model: from `find_model("strip")`, or another one of masks.
         species: sets the scale at which the network works; `auto` finds it.
         border_mm: how far outside the brain's surface the mask ends; negative is inside.
+        keep_stripped: whether all of a scan is brain that was stripped before; a model of labels never keeps it.
         most_bytes: memory that the process may hold; by default, what the machine or its cgroup has left.
 
     Raises:
@@ -89,6 +97,9 @@ def strip(
     else:
         left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
         look = find_brain(scan, model, species, left)
+    whole = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
+    if whole is not None:
+        look = replace(look, piece=on_look(whole, look), judged=False)
     reach = model.distance_voxels or REACH_MM / look.spacing_mm
     reach_mm = reach * look.spacing_mm
     if abs(border_mm) > reach_mm:
@@ -96,8 +107,10 @@ def strip(
             f"border is {border_mm:g} mm, and the network sees {reach_mm:.3g} mm around the surface of this brain; "
             "choose one nearer to 0"
         )
-    voxels = _distance_voxels(look, model.distance_voxels is not None).clip(-reach, reach)
+    voxels = _distance_voxels(look, whole is None and model.distance_voxels is not None).clip(-reach, reach)
     distance = restored(torch.from_numpy(voxels * np.float32(look.spacing_mm)), look.prepared, reach_mm)
+    if whole is not None:  # the scan's own voxels know its edge better than those of the network
+        np.copysign(np.maximum(np.abs(distance), AT_EDGE), np.where(whole, -1, 1), out=distance)
     mask = scan.with_voxels((distance < border_mm).astype(np.uint8))
     labels = label_set(MASK)
     volumes = hard_volumes(mask, labels)
@@ -110,7 +123,7 @@ def strip(
         reach_mm=reach_mm,
         spacing_mm=look.spacing_mm,
         sureness=look.sureness,
-        findings=_findings(look),
+        findings=_findings(look, whole is not None),
     )
 
 
@@ -189,10 +202,10 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.where(mask, 0.5 - within, outside - 0.5).astype(np.float32)
 
 
-def _findings(look: Look) -> tuple[Finding, ...]:
+def _findings(look: Look, bare: bool) -> tuple[Finding, ...]:
     if not is_brain(look):
         return (Finding("warning", "no brain was found; the mask is empty", "give --species, or crop to the head"),)
     what = f"brain of {look.brain_ml:.3g} ml, seen with voxels of {look.spacing_mm:.2g} mm"
     if look.judged and look.sureness < DOUBTFUL:
         return (Finding("warning", f"{what}: doubtful, {look.sureness:.2f} sure", "look at the mask before any use"),)
-    return (Finding("ok", what),)
+    return (Finding("ok", f"{what}; it was stripped before, and keeps all that the scan shows" if bare else what),)

@@ -1,0 +1,63 @@
+"""Scans that are stripped already: they show a brain before a background of one value, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from phantomseg.image.grid import canonical, resample_box
+from phantomseg.image.image import Image
+from phantomseg.inference.look import Look
+
+CORNERS = 5  # of the eight of a scan, that have the value of its background
+LEAST_BACKGROUND = 0.1  # of the voxels
+NEAR_VOXELS = 2.5  # of the network; a skull and its skin are thicker
+AT_BACKGROUND = 0.5  # of the surface of a brain that lies bare; the rest is where a network erred, or a cut
+
+
+def shown(scan: Image) -> np.ndarray | None:
+    """Where a scan shows anything, boolean (I, J, K); None where its background has more than one value.
+
+    Background is what has the value of most corners and hangs together with one; holes within are shown.
+
+    >>> voxels = np.zeros((5, 5, 5)); voxels[1:4, 1:4, 1:4] = 1; voxels[2, 2, 2] = 0
+    >>> int(shown(Image(voxels, np.eye(4))).sum())
+    27
+    """
+    corners = list(itertools.product(*[(0, n - 1) for n in scan.shape]))
+    values, counts = np.unique([scan.voxels[corner] for corner in corners], return_counts=True)
+    if counts.max() < CORNERS:
+        return None
+    dark = scan.voxels == values[counts.argmax()]
+    pieces, count = cc3d.connected_components(dark, connectivity=6, return_N=True)
+    at_corners = np.zeros(count + 1, dtype=bool)
+    at_corners[[pieces[corner] for corner in corners]] = True
+    at_corners[0] = False  # of a corner that is not dark
+    background = at_corners[pieces]
+    return None if background.mean() < LEAST_BACKGROUND else ~background
+
+
+def on_look(shown: np.ndarray, look: Look) -> np.ndarray:
+    """What a scan shows, on the grid of a look, boolean."""
+    near = look.prepared.grid
+    image = canonical(look.prepared.scan.with_voxels(shown.astype(np.uint8)))
+    sampled: np.ndarray = resample_box(image, near, np.zeros(3, dtype=int), np.array(near.shape), order=0).voxels > 0
+    return sampled
+
+
+def stripped_before(scan: Image, look: Look) -> np.ndarray | None:
+    """All that a scan shows, boolean (I, J, K), if background begins where its brain ends; None otherwise.
+
+    Args:
+        scan: on its own grid.
+        look: with a brain; its surface is to lie within NEAR_VOXELS of what the scan does not show.
+    """
+    seen = shown(scan)
+    if seen is None:
+        return None
+    surface = look.piece & ~ndimage.binary_erosion(look.piece)
+    away = ndimage.distance_transform_edt(on_look(seen, look))[surface]
+    return seen if (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None

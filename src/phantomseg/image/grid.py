@@ -11,6 +11,7 @@ import torch
 from phantomseg.image.image import Image, spacing_mm
 from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 
+SLAB = 16  # voxels copied at once along the last axis
 COARSER = 1.05  # old voxels a new one, from which on an axis is blurred first
 
 
@@ -24,7 +25,21 @@ def canonical(image: Image) -> Image:
     transform = nib.orientations.io_orientation(image.affine)
     voxels = nib.orientations.apply_orientation(image.voxels, transform)
     affine = image.affine @ nib.orientations.inv_ornt_aff(transform, image.shape)
-    return Image(np.ascontiguousarray(voxels), affine)
+    return Image(contiguous(voxels), affine)
+
+
+def contiguous(voxels: np.ndarray) -> np.ndarray:
+    """The voxels in order of memory; copied slab by slab, which caches like better than line by line.
+
+    >>> contiguous(np.zeros((2, 3, 4), order="F")).flags.c_contiguous
+    True
+    """
+    if voxels.flags.c_contiguous:
+        return voxels
+    ordered = np.empty(voxels.shape, voxels.dtype)
+    for low in range(0, voxels.shape[-1], SLAB):
+        ordered[..., low : low + SLAB] = voxels[..., low : low + SLAB]
+    return ordered
 
 
 def resample(image: Image, new_spacing_mm: float = 1.0, tolerance_mm: float = 0.05, order: int = 1) -> Image:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from phantomseg.image.grid import Grid
+from phantomseg.image.grid import Grid, contiguous
 from phantomseg.image.image import Image
 from phantomseg.inference.prepare import Prepared
 from phantomseg.labels import LabelSet
@@ -117,4 +117,4 @@ def onto_scan(values: np.ndarray, scan: Image) -> Image:
     """Values along canonical axes, back along the axes of the scan."""
     to_canonical = nib.orientations.io_orientation(scan.affine)
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), to_canonical)
-    return scan.with_voxels(np.ascontiguousarray(nib.orientations.apply_orientation(values, back)))
+    return scan.with_voxels(contiguous(nib.orientations.apply_orientation(values, back)))

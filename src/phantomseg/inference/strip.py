@@ -130,8 +130,8 @@ def strip(
 def find_brain(scan: Image, model: Model, species: str, most_bytes: float) -> Look:
     """The last look at a scan: where the brain has the size that the network knows, or where there is none."""
     image = canonical(scan)
-    voxels = windowed(image.voxels).astype(np.float32)
-    image = image.with_voxels(voxels - voxels.min())
+    voxels = windowed(image.voxels)
+    image = image.with_voxels(np.subtract(voxels, voxels.min(), dtype=np.float32))
     content = content_of(image)
 
     def look(spacing_mm: float, near: Look | None = None) -> Look:

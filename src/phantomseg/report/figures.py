@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from phantomseg.image.files import write_atomically
 from phantomseg.image.grid import canonical, content_box
@@ -13,6 +13,9 @@ from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.segment import Segmentation
 from phantomseg.labels import LabelSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def palette(labels: LabelSet) -> np.ndarray:
@@ -44,7 +47,7 @@ def contact_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
     """Pictures of samples, each under its title, four a row, as a PNG file."""
     columns = min(4, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(4.4 * columns, 2.8 * rows), layout="constrained", facecolor="black")
+    figure = _black_figure(4.4 * columns, 2.8 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -68,7 +71,7 @@ def draw_overlay(path: Path, scan: Image, result: Segmentation, ct: bool | None 
     colors = palette(labels)
     low, high = np.percentile(voxels[::2, ::2, ::2], [0.5, 99.5])
     box_low, box_high = content_box(found.voxels > 0)
-    figure = Figure(figsize=(15, 4.2), layout="constrained", facecolor="black")
+    figure = _black_figure(15, 4.2)
     axes = figure.subplots(2, 9)
     for plane in range(3):
         others = [axis for axis in range(3) if axis != plane]
@@ -82,3 +85,9 @@ def draw_overlay(path: Path, scan: Image, result: Segmentation, ct: bool | None 
                 axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=aspect)
                 axis.axis("off")
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=100))
+
+
+def _black_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # late, as reports do without it, and a scan is segmented in about the time
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="black")

@@ -55,6 +55,23 @@ def test_its_border_moves_too(model: Model) -> None:
     assert radii[1] - radii[0] == pytest.approx(3.0, abs=1.2) and radii[2] - radii[1] == pytest.approx(3.0, abs=1.2)
 
 
+@pytest.mark.parametrize("slices", [slice(20, 36), slice(10, 30)])
+def test_a_part_of_a_stripped_scan_is_kept_too(model: Model, slices: slice) -> None:
+    whole = ball_in_rim(3.0)
+    scan = Image(whole.voxels[:, :, slices], whole.affine)
+    found = strip(scan, model)
+    assert is_kept_whole(found) and np.array_equal(found.image.voxels > 0, scan.voxels > 0)
+    (finding,) = found.findings
+    assert finding.what.startswith(f"brain of {found.brain_ml:.3g} ml")
+
+
+def test_a_neck_left_on_a_bare_brain_is_not_kept(model: Model) -> None:
+    scan = ball_in_rim(0.0)
+    scan.voxels[4:52, 4:52, 30:] = np.maximum(scan.voxels[4:52, 4:52, 30:], 60.0)
+    found = strip(scan, model)
+    assert not is_kept_whole(found) and not found.image.voxels[4, 4].any()
+
+
 def test_what_lies_in_thick_shells_is_stripped_of_them(model: Model) -> None:
     scan = ball_in_rim(15.0)
     found = strip(scan, model)

@@ -16,6 +16,7 @@ from phantomseg.image.image import Image
 from phantomseg.inference.look import content_of
 from phantomseg.inference.species import AUTO, check_species, spacing_for, species_ml
 from phantomseg.inference.strip import find_brain, signed_distance, strip
+from phantomseg.memory import used_bytes
 from phantomseg.network.losses import distance_dice
 from phantomseg.network.model import Model, load_model
 
@@ -74,8 +75,19 @@ def test_distances_are_signed_in_mm_and_borders_move_the_mask(model: Model) -> N
     assert np.array_equal(found.image.voxels > 0, distance < 0)
     sizes = [int(strip(scan, model, border_mm=mm).image.voxels.sum()) for mm in (-2.0, 0.0, 2.0)]
     assert sizes[0] < sizes[1] < sizes[2]
-    with pytest.raises(ScanError, match="border is 90 mm, and the network sees .* mm around the surface"):
-        strip(scan, model, border_mm=90.0)
+    for border_mm in (90.0, math.nan):
+        with pytest.raises(ScanError, match="border is .*, and the network sees .* mm around the surface"):
+            strip(scan, model, border_mm=border_mm)
+
+
+@pytest.mark.parametrize("border_mm", [-3.0, 3.0])
+def test_borders_open_no_hole_and_bring_back_no_piece(model: Model, border_mm: float) -> None:
+    scan = ball_scan()
+    voxels = scan.voxels.copy()
+    voxels[18:21, 18:21, 18:21] = 40.0
+    voxels[1:5, 1:5, 1:5] = 200.0
+    found = strip(scan.with_voxels(voxels), model, border_mm=border_mm).image.voxels
+    assert found[18:21, 18:21, 18:21].all() and not found[:8, :8, :8].any()
 
 
 def test_holes_are_filled_and_other_pieces_left_out(model: Model) -> None:
@@ -95,12 +107,44 @@ def test_a_scan_without_a_brain_has_an_empty_mask_and_a_warning(model: Model, va
     assert not found.image.voxels.any() and found.brain_ml == 0
     (finding,) = found.findings
     assert finding.level == "warning" and "no brain was found; the mask is empty" in finding.what
+    assert not strip(scan, model, border_mm=500.0).image.voxels.any()
 
 
-def test_computed_tomography_and_negative_values(model: Model) -> None:
+def test_what_is_far_too_long_for_its_volume_is_no_brain(model: Model) -> None:
+    voxels = np.zeros((160, 160, 160), np.float32)
+    voxels[5:155, 78:81, 78:81] = 100.0
+    found = strip(Image(voxels, np.diag([1.5, 1.5, 1.5, 1])), model, most_bytes=used_bytes() + 4e9)
+    assert not found.image.voxels.any() and found.findings[0].level == "warning"
+
+
+def test_species_are_told_when_they_are_too_small_for_the_scan_or_its_brain(model: Model) -> None:
+    with pytest.raises(ScanError, match=r"voxels of 0.14 mm, wanted at most 16 million; choose a larger --species"):
+        strip(ball_scan(), model, species="mouse")
+    (finding,) = strip(ball_scan(), model, species="human").findings  # 58 ml
+    assert finding.level == "warning" and "usual in human: 800 to 1900 ml" in finding.what
+
+
+def test_computed_tomography_is_seen_in_the_window_of_soft_tissue(model: Model) -> None:
     scan = ball_scan()
-    shifted = strip(scan.with_voxels(scan.voxels - 700), model).image.voxels
-    assert np.array_equal(shifted, strip(scan, model).image.voxels)
+    units = np.where(scan.voxels > 100, 60.0, -1000.0).astype(np.float32)
+    units[2:6, 2:6, 2:6] = 3000.0  # metal; without a window the ball were darker than half of it
+    found = strip(scan.with_voxels(units), model).image.voxels
+    assert dice(found > 0, scan.voxels > 100) > 0.95
+
+
+def test_values_may_be_negative_or_whole_numbers(model: Model) -> None:
+    scan = ball_scan()
+    wanted = strip(scan, model).image.voxels
+    assert np.array_equal(strip(scan.with_voxels(scan.voxels - 700), model).image.voxels, wanted)
+    assert dice(strip(scan.with_voxels(scan.voxels.astype(np.int16)), model).image.voxels > 0, wanted > 0) > 0.99
+
+
+def test_a_single_slice_keeps_its_contrast(model: Model) -> None:
+    scan = ball_scan()
+    voxels = scan.voxels[:, :, 19:20] + 10.0 * (scan.voxels[:, :, 19:20] == 0)  # air is not 0 there
+    look = find_brain(Image(voxels, scan.affine @ np.diag([1, 1, 4, 1])), model, AUTO, None)
+    values = look.prepared.image[0, 0].numpy()
+    assert (values == 1).mean() < 0.05 and np.unique(values[values < 1]).size > 20
 
 
 def test_oblique_thick_scans_keep_their_grid(model: Model) -> None:
@@ -116,7 +160,7 @@ def test_oblique_thick_scans_keep_their_grid(model: Model) -> None:
 
 
 def test_too_little_memory_is_told(model: Model) -> None:
-    with pytest.raises(MemoryLimitError, match="raise --max-memory"):
+    with pytest.raises(MemoryLimitError, match=r"a look at .* voxels needs .* GB .*; raise --max-memory$"):
         strip(ball_scan(), model, most_bytes=1e6)
 
 

@@ -15,6 +15,7 @@ from phantomseg.inference.look import Look
 CORNERS = 5  # of the eight of a scan, that have the value of its background
 LEAST_BACKGROUND = 0.1  # of the voxels
 NEAR_VOXELS = 2.5  # of the network; a skull and its skin are thicker
+MOST_SHOWN = 1.3  # volumes of the brain found, where it is less than it should be
 AT_BACKGROUND = 0.5  # of the surface of a brain that lies bare; the rest is where a network erred, or a cut
 
 
@@ -53,11 +54,25 @@ def stripped_before(scan: Image, look: Look) -> np.ndarray | None:
 
     Args:
         scan: on its own grid.
-        look: with a brain; its surface is to lie within NEAR_VOXELS of what the scan does not show.
+        look: with a brain. Most of its surface, but for where the field of view cuts it, is to lie within NEAR_VOXELS
+            of what the scan does not show, and all that it shows is to be no more than MOST_SHOWN brains.
     """
     seen = shown(scan)
-    if seen is None:
+    if seen is None or seen.sum() * scan.voxel_volume_mm3 > MOST_SHOWN * 1000 * look.brain_ml:
         return None
-    surface = look.piece & ~ndimage.binary_erosion(look.piece)
+    surface = look.piece & ~ndimage.binary_erosion(look.piece, border_value=1) & _within_view(look)
     away = ndimage.distance_transform_edt(on_look(seen, look))[surface]
-    return seen if (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None
+    return seen if away.size and (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None
+
+
+def _within_view(look: Look) -> np.ndarray:
+    """Which voxels of a look do not lie at a face of the scan, or beyond, boolean."""
+    view, grid = look.prepared.canonical, look.prepared.grid
+    to_view = np.linalg.inv(view.affine) @ grid.affine
+    inside = np.ones(grid.shape, dtype=bool)
+    for axis, size in enumerate(grid.shape):
+        step = to_view[axis, axis]
+        place = step * np.arange(size) + to_view[axis, 3]
+        far = (place >= step) & (place <= view.shape[axis] - 1 - step)
+        inside &= far.reshape([-1 if other == axis else 1 for other in range(3)])
+    return inside

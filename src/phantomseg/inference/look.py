@@ -9,20 +9,23 @@ import cc3d
 import numpy as np
 import torch
 
-from phantomseg.errors import MemoryLimitError
-from phantomseg.image.grid import Grid, resample_box, resampled_grid
+from phantomseg.errors import MemoryLimitError, ScanError
+from phantomseg.image.grid import Grid, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import rescale
 from phantomseg.inference.find import Box, box_of
-from phantomseg.inference.memory import plan_tiles
+from phantomseg.inference.memory import needed_bytes
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared
+from phantomseg.inference.tiles import Tiles
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
 MASK = "mask"
 PROBABLE = 0.5
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
+SURE = 0.01  # probability from 0 or 1, within which nothing fades
+MOST_VOXELS = 16e6  # of a look; brains of the size that the network knows have a twentieth
 FEWEST_VOXELS = 300  # of a brain in the first look: no sample of the training has a smaller one
 FACE_AREA = 2 / 3  # of a smooth surface, for each face of its staircase of voxels
 CONTENT = 0.02  # of the intensity range; darker borders are no content
@@ -56,22 +59,27 @@ class Look:
     @property
     def diameter_mm(self) -> float:
         """Longest side of the piece's box."""
-        return float((np.ptp(np.nonzero(self.piece), axis=1) + 1).max()) * self.spacing_mm
+        low, high = content_box(self.piece)
+        return float((high - low).max()) * self.spacing_mm
 
     @cached_property
     def sureness(self) -> float:
         """Width over which a sure network fades from brain to none, over the width found; at most 1, 0 without a brain.
 
-        The width is that of the border in voxels, its mean over the surface of the piece: p · (1 - p), summed along a
-        line through a surface that the network is sure of, is SOFT_VOXELS.
+        The width is the mean one of the border, in voxels, if all that fades does so at the surface of the piece:
+        p · (1 - p), summed along a line through a surface that the network is sure of, is SOFT_VOXELS.
         """
         if not self.found:
             return 0.0
         p = self.probability
         faces = sum(int((self.piece.take(range(1, n), axis) != self.piece.take(range(n - 1), axis)).sum())
                     for axis, n in enumerate(self.piece.shape))  # fmt: skip
-        fading = float((p * (1 - p)).sum(dtype=torch.float64))
+        fading = float((p * (1 - p))[(p > SURE) & (p < 1 - SURE)].sum(dtype=torch.float64))
         return min(1.0, SOFT_VOXELS * FACE_AREA * faces / max(fading, 1e-9))
+
+
+class TooLargeError(ScanError):
+    """A look that would have so many voxels that its scale cannot be meant."""
 
 
 def content_of(image: Image) -> Box:
@@ -94,6 +102,7 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
         most_bytes: memory that may be taken.
 
     Raises:
+        TooLargeError: it would have more than MOST_VOXELS.
         MemoryLimitError: it needs more.
     """
     grid = resampled_grid(image, spacing_mm, tolerance_mm=0.0)
@@ -101,19 +110,26 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     low, high = np.maximum(low, 0), np.minimum(high, grid.shape)
     multiple: int = model.network.multiple  # type: ignore[assignment]
     # at least two voxels at the network's coarsest level: one has no spread to normalise by
-    size = np.maximum(-(-(high - low) // multiple), 2) * multiple
-    if len(plan_tiles(tuple(size.tolist()), 2, model.network, most_bytes)) > 1:
-        raise MemoryLimitError(
-            f"a look at {size.tolist()} voxels needs more than the {max(most_bytes, 0) / 1e9:.1f} GB left; raise "
-            "--max-memory"
+    i, j, k = (np.maximum(-(-(high - low) // multiple), 2) * multiple).tolist()
+    if i * j * k > MOST_VOXELS:
+        raise TooLargeError(
+            f"the part of the scan to look at has {i} × {j} × {k} voxels of {spacing_mm:.2g} mm, wanted at most "
+            f"{MOST_VOXELS / 1e6:.0f} million; choose a larger --species, or crop the scan to the head"
         )
-    low = low - (size - (high - low)) // 2
-    near = resample_box(image, grid, low, low + size)
-    tensor = rescale(torch.from_numpy(np.ascontiguousarray(near.voxels, dtype=np.float32))[None, None])
+    if (needed := needed_bytes(Tiles((i, j, k), (i, j, k), multiple), 2, model.network)) > most_bytes:
+        raise MemoryLimitError(
+            f"a look at {i} × {j} × {k} voxels needs {needed / 1e9:.1f} GB beside what is in use already, and may use "
+            f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory"
+        )
+    part = resample_box(image, grid, low, high)
+    scaled = rescale(torch.from_numpy(np.ascontiguousarray(part.voxels, dtype=np.float32))[None, None])[0, 0].numpy()
+    before = (np.array([i, j, k]) - (high - low)) // 2
+    near = crop(part.with_voxels(scaled), -before, np.array([i, j, k]) - before)
+    tensor = torch.from_numpy(near.voxels)[None, None]
     (found,) = predict(model, tensor, [MASK], flip=False).sets
     probability = found[1].float()
     piece = cc3d.largest_k((probability > PROBABLE).numpy(), k=1, connectivity=6) > 0
     piece &= piece.sum() >= FEWEST_VOXELS
-    i, j, k = (slice(0, int(n)) for n in size)
-    prepared = Prepared(tensor, (i, j, k), scan, Grid(image.shape, image.affine), Grid(near.shape, near.affine), None)
+    inside = (slice(0, i), slice(0, j), slice(0, k))
+    prepared = Prepared(tensor, inside, scan, Grid(image.shape, image.affine), Grid(near.shape, near.affine), None)
     return Look(prepared, probability, piece, spacing_mm)

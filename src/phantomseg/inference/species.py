@@ -13,15 +13,27 @@ HUMAN = "human"
 
 
 @cache
+def _table() -> dict[str, dict[str, str]]:
+    path = resources.files("phantomseg.labels") / "species.csv"
+    return {row["species"]: row for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())}
+
+
 def species_ml() -> dict[str, float]:
     """Usual volume of the brain of each species, in ml.
 
     >>> species_ml()["human"] / species_ml()["mouse"] > 1000
     True
     """
-    path = resources.files("phantomseg.labels") / "species.csv"
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-    return {row["species"]: float(row["brain_ml"]) for row in rows}
+    return {name: float(row["brain_ml"]) for name, row in _table().items()}
+
+
+def species_range_ml(name: str) -> tuple[float, float]:
+    """Smallest and largest usual volume of the brain of a species, in ml.
+
+    >>> species_range_ml("human")
+    (800.0, 1900.0)
+    """
+    return float(_table()[name]["low_ml"]), float(_table()[name]["high_ml"])
 
 
 def check_species(name: str) -> None:

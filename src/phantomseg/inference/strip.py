@@ -7,6 +7,7 @@ others at its surroundings, with voxels that bring it to that size, find where i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import cc3d
@@ -20,10 +21,11 @@ from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.bare import on_look, stripped_before
-from phantomseg.inference.look import MASK, PROBABLE, Look, content_of, look_at
+from phantomseg.inference.find import Box
+from phantomseg.inference.look import MASK, PROBABLE, Look, TooLargeError, content_of, look_at
 from phantomseg.inference.restore import restored
 from phantomseg.inference.segment import Segmentation, segment
-from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml
+from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml, species_range_ml
 from phantomseg.inference.topology import closed
 from phantomseg.inference.volumes import hard_volumes, structures
 from phantomseg.labels import has_merge, label_set
@@ -38,7 +40,7 @@ LOOKS = 3  # closer ones
 SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
 REACH_MM = 12.0  # of distances that the network does not predict
-AT_EDGE = np.float32(0.01)  # mm from the surface of a brain that lies bare to the voxels beside it
+AT_EDGE = np.float32(0.01)  # voxels of the network, or mm, from a surface at least
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
 DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
 
@@ -95,23 +97,23 @@ def strip(
     if has_merge(model.labels.name, BRAIN):
         look = labelled_brain(scan, model, species, most_bytes)
     else:
-        left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
-        look = find_brain(scan, model, species, left)
+        look = find_brain(scan, model, species, most_bytes)
     whole = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
-    if whole is not None:
-        look = replace(look, piece=on_look(whole, look), judged=False)
+    final = look if whole is None else replace(look, piece=on_look(whole, look), judged=False)
     reach = model.distance_voxels or REACH_MM / look.spacing_mm
     reach_mm = reach * look.spacing_mm
-    if abs(border_mm) > reach_mm:
+    if not abs(border_mm) <= reach_mm and is_brain(look):
         raise ScanError(
             f"border is {border_mm:g} mm, and the network sees {reach_mm:.3g} mm around the surface of this brain; "
             "choose one nearer to 0"
         )
-    voxels = _distance_voxels(look, whole is None and model.distance_voxels is not None).clip(-reach, reach)
+    voxels = _distance_voxels(final, whole is None and model.distance_voxels is not None).clip(-reach, reach)
     distance = restored(torch.from_numpy(voxels * np.float32(look.spacing_mm)), look.prepared, reach_mm)
     if whole is not None:  # the scan's own voxels know its edge better than those of the network
-        np.copysign(np.maximum(np.abs(distance), AT_EDGE), np.where(whole, -1, 1), out=distance)
-    mask = scan.with_voxels((distance < border_mm).astype(np.uint8))
+        distance = np.abs(distance, out=distance)
+        np.maximum(distance, AT_EDGE, out=distance)
+        np.negative(distance, out=distance, where=whole)
+    mask = scan.with_voxels((distance < (border_mm if is_brain(look) else 0.0)).astype(np.uint8))
     labels = label_set(MASK)
     volumes = hard_volumes(mask, labels)
     return Stripped(
@@ -123,40 +125,59 @@ def strip(
         reach_mm=reach_mm,
         spacing_mm=look.spacing_mm,
         sureness=look.sureness,
-        findings=_findings(look, whole is not None),
+        findings=_findings(look, volumes["brain"] / 1000, species, whole is not None),
     )
 
 
-def find_brain(scan: Image, model: Model, species: str, most_bytes: float) -> Look:
+def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
     """The last look at a scan: where the brain has the size that the network knows, or where there is none."""
-    image = canonical(scan)
-    voxels = windowed(image.voxels)
-    image = image.with_voxels(np.subtract(voxels, voxels.min(), dtype=np.float32))
+    image = _from_zero(scan)
+    left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     content = content_of(image)
 
-    def look(spacing_mm: float, near: Look | None = None) -> Look:
-        box = content if near is None else near.box.grown(MARGIN * near.diameter_mm)
-        return look_at(image, scan, model, spacing_mm, box, most_bytes)
+    def look(spacing_mm: float, box: Box = content) -> Look:
+        return look_at(image, scan, model, spacing_mm, box, left)
 
-    def closer(now: Look, known_mm: float | None = None) -> Look:
-        for _ in range(LOOKS if now.found else 0):
-            before = now.spacing_mm
-            now = look(known_mm or spacing_for(now.brain_ml, model.spacing_mm), now)
-            if not now.found or abs(math.log(before / now.spacing_mm)) < SAME_SIZE:
-                break
-        return now
+    if species == AUTO:
+        low, high = content.voxels(image.affine, 0.0)
+        return _searched(look, float(((high - low) * image.spacing_mm).max()), model)
+    first = look(spacing_for(species_ml()[species], model.spacing_mm))
+    return look(first.spacing_mm, _around(first)) if first.found else first
 
-    if species != AUTO:
-        known_mm = spacing_for(species_ml()[species], model.spacing_mm)
-        return closer(look(known_mm), known_mm)
-    low, high = content.voxels(image.affine, 0.0)
-    longest_mm = float(((high - low) * image.spacing_mm).max())
+
+def _from_zero(scan: Image) -> Image:
+    """The scan with canonical axes, tomography in its window, at least 0."""
+    image = canonical(scan)
+    voxels = windowed(image.voxels)
+    return image.with_voxels(np.subtract(voxels, voxels.min(), dtype=np.float32))
+
+
+def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Look:
+    """The first look of several scales that shows a brain, or the one that is the surest."""
+    voxels = max(model.crop_voxels or (FIRST_VOXELS,))
     looks: list[Look] = []
     for scale in SCALES:
-        looks.append(closer(look(scale * longest_mm / FIRST_VOXELS)))
+        looks.append(_closer(look, look(scale * longest_mm / voxels), model.spacing_mm))
         if is_brain(looks[-1]):
             break
     return max(looks, key=lambda one: one.sureness)
+
+
+def _closer(look: Callable[..., Look], now: Look, human_mm: float) -> Look:
+    """The look at which the size of the brain no longer changes."""
+    for _ in range(LOOKS if now.found else 0):
+        before = now.spacing_mm
+        try:
+            now = look(spacing_for(now.brain_ml, human_mm), _around(now))
+        except TooLargeError:  # a brain is not so long for its volume
+            return replace(now, piece=np.zeros_like(now.piece))
+        if not now.found or abs(math.log(before / now.spacing_mm)) < SAME_SIZE:
+            break
+    return now
+
+
+def _around(look: Look) -> Box:
+    return look.box.grown(MARGIN * look.diameter_mm)
 
 
 def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
@@ -182,12 +203,12 @@ def is_brain(look: Look) -> bool:
 def _distance_voxels(look: Look, predicted: bool) -> np.ndarray:
     """Signed distance to the surface of the piece in voxels, float32 (I, J, K); what it encloses is inside."""
     solid = ndimage.binary_fill_holes(look.piece) if is_brain(look) else np.zeros_like(look.piece)
+    exact = signed_distance(solid)
     if not predicted:
-        return signed_distance(solid)
-    logit = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4))
-    distance = logit.mul_(-SOFT_VOXELS).numpy()
-    inside = look.probability.numpy() > PROBABLE
-    return np.where(solid & ~inside, np.float32(-0.5), np.where(inside & ~solid, np.float32(np.inf), distance))
+        return exact
+    # what the network says beyond a voxel from the surface is of other pieces, or of holes
+    distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS).numpy().clip(exact - 1, exact + 1)
+    return np.where(solid, np.minimum(distance, -AT_EDGE), np.maximum(distance, AT_EDGE))
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
@@ -202,10 +223,16 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.where(mask, 0.5 - within, outside - 0.5).astype(np.float32)
 
 
-def _findings(look: Look, bare: bool) -> tuple[Finding, ...]:
+def _findings(look: Look, brain_ml: float, species: str, kept_whole: bool) -> tuple[Finding, ...]:
     if not is_brain(look):
         return (Finding("warning", "no brain was found; the mask is empty", "give --species, or crop to the head"),)
-    what = f"brain of {look.brain_ml:.3g} ml, seen with voxels of {look.spacing_mm:.2g} mm"
+    sure = f", {look.sureness:.2f} sure" if look.judged else ""
+    what = f"brain of {brain_ml:.3g} ml{sure}, seen with voxels of {look.spacing_mm:.2g} mm"
     if look.judged and look.sureness < DOUBTFUL:
-        return (Finding("warning", f"{what}: doubtful, {look.sureness:.2f} sure", "look at the mask before any use"),)
-    return (Finding("ok", f"{what}; it was stripped before, and keeps all that the scan shows" if bare else what),)
+        return (Finding("warning", f"{what}: doubtful", "look at the mask before any use"),)
+    if kept_whole:
+        what = f"{what}; it was stripped before, and keeps all that the scan shows"
+    if species != AUTO and not species_range_ml(species)[0] <= brain_ml <= species_range_ml(species)[1]:
+        usual = "{:g} to {:g} ml".format(*species_range_ml(species))
+        return (Finding("warning", f"{what}; usual in {species}: {usual}", "leave --species out, or look at the mask"),)
+    return (Finding("ok", what),)

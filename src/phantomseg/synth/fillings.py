@@ -20,6 +20,7 @@ OUTSIDE_PARTS = 40
 # parts of the brain that have a place of their own among its 16
 INNER, CORTEX, LOBE, LOBE_CORTEX, VENTRICLE, BLOB, TUBE = 1, 8, 9, 10, 11, 12, 13
 CORD, PHANTOM, PHANTOM_BALLS, PHANTOM_TUBES = 39, 20, 21, 22  # and of those outside
+OPENING = 0.3  # of smooth noise, over which shells thin out to nothing
 THINNEST = 0.7  # voxels of skin
 SLOPE_OF_NOISE = 1.3  # mean slope of smooth noise, per distance between its nodes
 
@@ -123,6 +124,9 @@ class _Painter:
         gap, skull, flesh = (
             size * self.noise(self.radius).mul_(outside.unevenness).exp_() if size else 0.0 for size in sizes
         )
+        if outside.open_level:
+            whole = (outside.open_level - self.noise(self.radius)).mul_(1 / OPENING).clamp_(0, 1)
+            gap, skull = gap * whole, skull * whole
         head = self._head(fields.hull - (gap + skull + flesh) if around_brain else None, outside)
         inside = head < 0
         result.copy_(torch.where(inside, self._parts(outside.parts, outside.part, outer(0)), result))

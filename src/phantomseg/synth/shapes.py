@@ -32,7 +32,7 @@ class ShapesSettings:
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
     warp_share: Distribution = Uniform(0.0, 0.3)  # of the radius
     lumps_share: Distribution = Uniform(0.0, 0.2)
-    no_brain_probability: float = 0.2
+    no_brain_probability: float = 0.22
     lobe_probability: float = 0.9
     stem_probability: float = 0.6
     bare_probability: float = 0.08
@@ -46,6 +46,8 @@ class ShapesSettings:
     fat_share: Distribution = Uniform(0.0, 0.15)
     skin_share: Distribution = Uniform(0.02, 0.08)
     unevenness: Distribution = Uniform(0.0, 0.7)  # of shells, relative
+    open_probability: float = 0.6  # gap and skull have holes, as the base of a skull has
+    open_level: Distribution = Uniform(0.2, 1.2)  # of smooth noise, from which on they are missing
     head_probability: float = 0.75  # the head is more than shells
     neck_probability: float = 0.5
     folds_probability: float = 0.75
@@ -86,6 +88,7 @@ class Outside:
     fat: float
     skin: float
     unevenness: float
+    open_level: float  # of smooth noise, from which on gap and skull are missing
     solids: tuple[Solid, ...]  # of the head
     eyes: tuple[Solid, ...]
     parts: int
@@ -116,11 +119,12 @@ def draw_shapes(settings: ShapesSettings, rng: np.random.Generator, stripped: bo
     """Draw one label map; of a brain that is to be stripped, one that is told from a phantom by its inside."""
     kind = "head"
     if rng.uniform() < settings.no_brain_probability and not stripped:
-        kind = str(rng.choice(KINDS[1:], p=(0.45, 0.25, 0.2, 0.1)))
+        kind = str(rng.choice(KINDS[1:], p=(0.55, 0.2, 0.15, 0.1)))
     size = min(settings.crop_voxels)
     main = _draw_main(settings, kind, size, rng)
     radius = main.radius
-    outside = _draw_outside(settings, kind, main, down := _unit(rng), rng)
+    down = _unit(rng)
+    outside = _draw_outside(settings, kind, main, down, rng)
     lobes = _draw_lobes(main, rng) if kind == "head" and rng.uniform() < settings.lobe_probability else ()
     with_stem = rng.uniform() < settings.stem_probability
     smooth = 0.2 if kind == "phantom" else 1.0
@@ -215,6 +219,7 @@ def _draw_outside(
         fat=thickness(settings.fat_share) if rng.uniform() < 0.6 else 0.0,
         skin=thickness(settings.skin_share) if rng.uniform() < 0.8 else 0.0,
         unevenness=settings.unevenness.draw(rng, 1)[0],
+        open_level=settings.open_level.draw(rng, 1)[0] if rng.uniform() < settings.open_probability else 0.0,
         solids=solids,
         eyes=_draw_eyes(main, rng) if eyes < settings.thing_probability else (),
         parts=int(rng.integers(1, 13)),
@@ -229,7 +234,7 @@ def _draw_container(radius: float, rng: np.random.Generator) -> Outside:
     wall = radius * rng.uniform(0.02, 0.1)
     return Outside(
         bare=bool(rng.uniform() < 0.5), hull=0.0, gap=0.0, skull=0.0, marrow=0.0, flesh=wall, fat=0.0, skin=0.5 * wall,
-        unevenness=0.0, solids=(), eyes=(), parts=1, part=radius, tubes=0.0, cavities=0.0,
+        unevenness=0.0, open_level=0.0, solids=(), eyes=(), parts=1, part=radius, tubes=0.0, cavities=0.0,
     )  # fmt: skip
 
 

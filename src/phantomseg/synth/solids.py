@@ -98,8 +98,5 @@ def straightened(field: torch.Tensor) -> torch.Tensor:
     """A bent distance (I, J, K) divided by its slope, so that it counts voxels again near its surface."""
     square = torch.zeros_like(field)
     for axis in range(3):
-        size = field.shape[axis]
-        square.narrow(axis, 1, size - 2).add_(
-            (field.narrow(axis, 2, size - 2) - field.narrow(axis, 0, size - 2)).square_()
-        )
-    return field / square.sqrt_().mul_(0.5).clamp_(min=LEAST_SLOPE)
+        square.add_(torch.gradient(field, dim=axis)[0].square_())
+    return field / square.sqrt_().clamp_(min=LEAST_SLOPE)

@@ -33,7 +33,6 @@ from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.grid import canonical, content_box
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
-from phantomseg.inference.species import AUTO
 from phantomseg.inference.strip import SULCI_MM, Stripped, strip
 from phantomseg.inference.topology import closed
 from phantomseg.labels import merge
@@ -199,7 +198,6 @@ def main() -> None:
     parser.add_argument("templates", type=Path)
     parser.add_argument("--models", default="strip,head")
     parser.add_argument("--number", type=int, default=6)
-    parser.add_argument("--species", default=AUTO)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--csv", type=Path)

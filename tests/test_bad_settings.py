@@ -73,6 +73,16 @@ RECIPES = {
     "target": ('"head"', '"nothing"', "no label set 'nothing'"),
     "finest target": ('"head"', '"generation"', "no merge from 'head' to 'generation'"),
     "no target": ('target = "head"', "", "recipe lacks the key 'target'; add it"),
+    "distances": (
+        'target = "head"',
+        'target = "head"\ndistance_voxels = 6',
+        "distance_voxels 6 and target 'head', wanted",
+    ),
+    "fine distances": (
+        'target = "head"',
+        'target = "mask"\ndistance_voxels = 6\nfine_voxels_per_mm = 2',
+        "distance_voxels and fine_voxels_per_mm 2, wanted 1 of the latter, .*; leave one of them out",
+    ),
     "TOML": ("[pose]", "[pose", "is not valid TOML .*; correct that line"),
 }
 
@@ -98,6 +108,12 @@ def test_recipes_that_cannot_be_used(tmp_path: Path, templates: Path, capfd: Cap
         (("--steps", 1, "--network", "nothing"), "no network 'nothing'; choose one of fast, unet"),
         (("--steps", 1, "--optimiser", "sgd"), "optimiser is 'sgd', wanted muon or adam"),
         (("--steps", 1, "--start", "nothing"), "no model 'nothing'"),
+        (
+            ("--steps", 1, "--start", "strip"),
+            "predicts 'mask' with .* distance_voxels 6, this run wants 'head' .* None",
+        ),
+        (("--steps", 1, "--start", "head", "--features", "8,16"), "has features already; leave out --features, or"),
+        (("--steps", 1, "--network", "unet", "--features", "8,16"), "given for network 'unet', wanted fast; leave one"),
         (("--steps", 1, "--validate", "nothing"), "nothing is no folder; wanted a folder of scans"),
         (("--steps", 1, "--resume"), "no checkpoint .*checkpoint.pt to resume from; leave --resume out"),
         (("--steps", 1, "--device", "toaster"), "device 'toaster' is not available here"),

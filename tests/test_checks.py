@@ -73,6 +73,13 @@ def test_grids_and_sizes(shape: tuple[int, int, int], spacing: tuple[float, ...]
     assert {finding.level for finding in findings} == {"warning"}
 
 
+def test_animals_may_be_scanned_in_finer_voxels_and_no_thicker_slices() -> None:
+    fine = check_scan(scan(grey((90, 90, 60)), scaled(0.1, 0.1, 0.2)), any_species=True)
+    assert "spacing 0.1 × 0.1 × 0.2 mm" in [finding.what for finding in fine if finding.level == "ok"]
+    thick = check_scan(scan(grey((130, 130, 30)), scaled(1, 1, 6.5)), any_species=True)
+    assert any("thick slices" in finding.what for finding in thick if finding.level == "warning")
+
+
 @pytest.mark.parametrize("spacing, size", [(20.0, "480 × 560 × 520"), (0.5, "12 × 14 × 13")])
 def test_what_is_no_head(spacing: float, size: str) -> None:
     errors = [f.what for f in check_scan(scan(affine=scaled(spacing, spacing, spacing))) if f.level == "error"]

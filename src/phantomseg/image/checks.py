@@ -37,7 +37,7 @@ def check_scan(scan: Image, ct: bool | None = None, any_species: bool = False) -
     >>> [finding.what for finding in check_scan(scan) if finding.level == "ok"][0]
     'grid 150 × 180 × 160 voxels'
     """
-    sizes = (_grid, _animal_view) if any_species else (_grid, _spacing, _view)
+    sizes = (_grid, _animal_spacing, _animal_view) if any_species else (_grid, _spacing, _view)
     checks: tuple[Callable[[Image], Finding], ...] = (*sizes, _orientation, _angles, _forms, _units)
     return (*scan.findings, *(check(scan) for check in checks), *check_values(scan.voxels, ct))
 
@@ -49,7 +49,11 @@ def _grid(scan: Image) -> Finding:
     return Finding("ok", what)
 
 
-def _spacing(scan: Image) -> Finding:
+def _animal_spacing(scan: Image) -> Finding:
+    return _spacing(scan, finest_mm=0.0)
+
+
+def _spacing(scan: Image, finest_mm: float = FINE_MM) -> Finding:
     spacing = scan.spacing_mm
     what = f"spacing {_times(spacing)} mm"
     stored = _stored_spacing(scan)
@@ -60,9 +64,9 @@ def _spacing(scan: Image) -> Finding:
         return Finding("warning", f"{what}: coarser than {COARSE_MM:g} mm", "trust none but the largest structures")
     if spacing.max() > THICK_MM:
         return Finding("warning", f"{what}: thick slices, small structures will be poor", "use a finer scan if any")
-    if spacing.min() < FINE_MM:
+    if spacing.min() < finest_mm:
         fix = "see that it is in mm; bring the scan to 0.5 mm or coarser if it takes long"
-        return Finding("warning", f"{what}: finer than {FINE_MM:g} mm", fix)
+        return Finding("warning", f"{what}: finer than {finest_mm:g} mm", fix)
     return Finding("ok", what)
 
 

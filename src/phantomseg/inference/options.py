@@ -13,10 +13,10 @@ from phantomseg.errors import PhantomSegError
 from phantomseg.image.finding import Finding
 from phantomseg.image.image import Image
 from phantomseg.inference.look import MASK
-from phantomseg.inference.results import BRAIN, Outputs, Written, write_results, write_stripped
+from phantomseg.inference.results import Outputs, Written, write_results, write_stripped
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, check_species
-from phantomseg.inference.strip import Stripped, strip
+from phantomseg.inference.strip import BRAIN, Stripped, strip
 from phantomseg.labels import has_merge, label_set, merge
 from phantomseg.network.model import Model
 

@@ -20,14 +20,13 @@ from phantomseg.inference.names import Names, sidecar
 from phantomseg.inference.prepare import Prepared
 from phantomseg.inference.restore import label_values, onto_scan, restored_probability
 from phantomseg.inference.segment import Segmentation
-from phantomseg.inference.strip import Stripped
+from phantomseg.inference.strip import BRAIN, Stripped
 from phantomseg.inference.tables import STRUCTURES, write_json, write_table, write_text
 from phantomseg.labels import LabelSet, label_set
 
 SPACES = ("scan", "1mm", "both")
 FINE_MM = 1.0
 RESOLUTION = "Isotropic voxels of 1 mm, axes towards right, anterior, superior"
-BRAIN = "brain"
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,11 @@ class Recipe:
                 f"recipe has distance_voxels {self.distance_voxels} and target {self.target!r}, wanted 2 to "
                 f"{LONGEST_REACH - 1} and target 'mask'; correct the two"
             )
+        if self.distance_voxels is not None and self.fine_voxels_per_mm > 1:
+            raise RecipeError(
+                f"recipe has distance_voxels and fine_voxels_per_mm {self.fine_voxels_per_mm}, wanted 1 of the latter, "
+                "as distances know parts of voxels anyway; leave one of them out"
+            )
 
     def _sources(self) -> list[PoseSettings | ShapesSettings | PumbaSettings]:
         return [one for one in (self.pose, self.shapes, self.pumba) if one is not None]

@@ -32,6 +32,8 @@ class TrainConfig:
             raise TrainingError("the budget is given twice or not at all; give either --steps or --minutes")
         if self.optimiser not in ("muon", "adam"):
             raise TrainingError(f"optimiser is {self.optimiser!r}, wanted muon or adam")
+        if self.features is not None and self.network != "fast":
+            raise TrainingError(f"features are given for network {self.network!r}, wanted fast; leave one of them out")
 
     def progress(self, step: int, seconds: float) -> float:
         """Share of the budget that is spent, at most 1.

@@ -107,12 +107,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
 def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) -> TrainState:
     if run.start is not None:
         network = copy.deepcopy(run.start.network)
-        is_what, wanted = (run.start.labels.name, network_name(network)), (recipe.target, config.network)
-        if is_what != wanted:
-            raise TrainingError(
-                "the model to start from predicts {!r} with network {!r}, ".format(*is_what)
-                + "this run wants {!r} with {!r}; choose recipe and network to fit".format(*wanted)
-            )
+        _check_start(run.start, recipe, config)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # torch draws first weights from its global state alone
@@ -124,12 +119,23 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
     return TrainState(network, average, optimisers, earlier=stages(run.start.record) if run.start else [])
 
 
+def _check_start(start: Model, recipe: Recipe, config: TrainConfig) -> None:
+    is_what = start.labels.name, network_name(start.network), start.distance_voxels
+    wanted = recipe.target, config.network, recipe.distance_voxels
+    if is_what != wanted:
+        raise TrainingError(
+            "the model to start from predicts {!r} with network {!r} and distance_voxels {}, ".format(*is_what)
+            + "this run wants {!r} with {!r} and {}; choose recipe and network to fit".format(*wanted)
+        )
+    if config.features is not None:
+        raise TrainingError("the model to start from has features already; leave out --features, or --start")
+
+
 def _network_config(recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
     classes = len(label_set(recipe.target)) if recipe.distance_voxels is None else 1
     if config.features is None:
         return {"classes": classes}
-    convolutions = {"convolutions": [2] * len(config.features)} if config.network == "fast" else {}
-    return {"classes": classes, "features": list(config.features), **convolutions}
+    return {"classes": classes, "features": list(config.features), "convolutions": [2] * len(config.features)}
 
 
 def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:

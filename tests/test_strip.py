@@ -172,7 +172,7 @@ def test_content_is_what_is_not_dark() -> None:
 
 
 def test_sureness_by_hand(model: Model) -> None:
-    look = find_brain(ball_scan(), model, AUTO, 1e9)
+    look = find_brain(ball_scan(), model, AUTO, None)
     assert 0.7 < look.sureness <= 1
     piece = np.zeros((4, 4, 4), bool)
     piece[:2] = True

@@ -206,6 +206,13 @@ def test_bone_is_dark_as_often_as_the_recipe_says() -> None:
     assert 0.42 < np.mean(dark) < 0.58 and all(mean[channel(516)] == 200 for mean in means)
 
 
+def test_fluid_is_dark_as_often_as_the_recipe_says() -> None:
+    settings = TissueSettings(mean=Constant(200.0), dark_fluid_probability=0.5)
+    means = [draw_tissues(settings, False, sample_rng(0, index)).mean for index in range(300)]
+    dark = [mean[channel(24)] <= 60 and mean[channel(4)] <= 60 for mean in means]
+    assert 0.42 < np.mean(dark) < 0.58 and all(mean[channel(2)] == 200 for mean in means)
+
+
 def test_ct_has_dark_air_bright_bone_and_a_window() -> None:
     for index in range(20):
         drawn = draw_tissues(TissueSettings(ct_probability=1.0), False, sample_rng(1, index))

@@ -34,8 +34,8 @@ from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
 BRAIN = "brain"  # label set
-FIRST_VOXELS = 96  # of the longest axis of the content, in the first look
-SCALES = (1.0, 0.7, 0.5)  # of the first look's voxels, one after the other until a brain is found
+FIRST_VOXELS = 96  # of the longest axis of the content at scale 1, where the model does not say
+SCALES = (0.7, 0.5, 1.0)  # of the first look's voxels, one after the other until a brain is found; coarse ones leak
 LOOKS = 3  # closer ones
 SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
@@ -154,7 +154,7 @@ def _from_zero(scan: Image) -> Image:
 
 def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Look:
     """The first look of several scales that shows a brain, or the one that is the surest."""
-    voxels = max(model.crop_voxels or (FIRST_VOXELS,))
+    voxels = min(model.crop_voxels or (FIRST_VOXELS,))
     looks: list[Look] = []
     for scale in SCALES:
         looks.append(_closer(look, look(scale * longest_mm / voxels), model.spacing_mm))

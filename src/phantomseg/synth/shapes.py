@@ -22,11 +22,11 @@ KINDS = ("head", "phantom", "limb", "body", "nothing")
 class ShapesSettings:
     """How solids are drawn; thicknesses of shells are shares of the brain's radius."""
 
-    crop_voxels: tuple[int, int, int] = (96, 96, 96)
-    human_mm: float = 2.4  # voxel at which a human brain is as large as it is in use
+    crop_voxels: tuple[int, int, int] = (96, 128, 128)
+    human_mm: float = 1.75  # voxel at which a human brain is as large as it is in use
     brain_share: Distribution = Uniform(0.15, 0.95)  # longest diameter, of the frame's shortest axis
     usual_probability: float = 0.8
-    usual_share: Distribution = Uniform(0.5, 0.85)  # as in use, where a first look has brought it to this size
+    usual_share: Distribution = Uniform(0.6, 1.1)  # as in use, where a first look has brought it to this size
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
@@ -51,7 +51,7 @@ class ShapesSettings:
     head_probability: float = 0.75  # the head is more than shells
     neck_probability: float = 0.5
     folds_probability: float = 0.75
-    fold_voxels: Distribution = LogUniform(3, 10)
+    fold_voxels: Distribution = LogUniform(3, 14)
     cortex_share: Distribution = LogUniform(0.04, 0.25)
     part_share: Distribution = LogUniform(0.2, 1.2)  # size of inner parts, of the radius
     thing_probability: float = 0.5  # of each of: eyes, tubes, cavities, ventricles, blobs

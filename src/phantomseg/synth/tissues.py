@@ -23,6 +23,7 @@ REGIONS = (
 CORTICAL_BONE = "cortical bone"
 FLUIDS = ("csf", "background")
 DARK_BONE = (0.0, 40.0)
+DARK_FLUID = (0.0, 60.0)
 # mean variance of linear interpolation between independent nodes, along three axes
 INTERPOLATED_VARIANCE = (2 / 3) ** 3
 
@@ -40,6 +41,7 @@ class TissueSettings:
     background_dark_std: Distribution = Uniform(0, 5)
     stripped_zero_probability: float = 0.05  # the same for samples without a skull
     dark_bone_probability: float = 0.0  # cortical bone gives as little signal as it does in all of MR
+    dark_fluid_probability: float = 0.0  # CSF gives as little signal as in T1-weighted images and FLAIR
     subclass_probability: float = 0.0  # tissues of the sample have 1 to SUBCLASSES sub-classes each
     subclass_spread: Distribution = Uniform(0, 30)  # standard deviation of their means about the tissue's
     subclass_mm: Distribution = LogUniform(5, 40)  # from one region of a sub-class to the next
@@ -129,6 +131,10 @@ def _draw_gaussians(
     if chance < settings.dark_bone_probability:
         bone = labels.names.index(CORTICAL_BONE)
         pairs[bone] = (dark, min(dark, pairs[bone][1]))
+    if settings.dark_fluid_probability and rng.uniform() < settings.dark_fluid_probability:
+        dark = rng.uniform(*DARK_FLUID)
+        is_fluid = [label.tissue == "csf" for label in labels.labels]
+        pairs = [(dark, min(dark, p[1])) if fluid else p for p, fluid in zip(pairs, is_fluid, strict=True)]
     mean, std = np.array(pairs).T
     return mean, std
 

@@ -26,7 +26,7 @@ class ShapesSettings:
     human_mm: float = 1.75  # voxel at which a human brain is as large as it is in use
     brain_share: Distribution = Uniform(0.15, 0.95)  # longest diameter, of the frame's shortest axis
     usual_probability: float = 0.8
-    usual_share: Distribution = Uniform(0.6, 1.1)  # as in use, where a first look has brought it to this size
+    usual_share: Distribution = Uniform(0.7, 1.1)  # as in use, where a first look has brought it to this size
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
@@ -54,10 +54,11 @@ class ShapesSettings:
     fold_voxels: Distribution = LogUniform(3, 14)
     cortex_share: Distribution = LogUniform(0.04, 0.25)
     part_share: Distribution = LogUniform(0.2, 1.2)  # size of inner parts, of the radius
+    outer_share: Distribution = LogUniform(0.05, 0.8)  # and of those outside, where a face is all small things
     thing_probability: float = 0.5  # of each of: eyes, tubes, cavities, ventricles, blobs
 
     def __post_init__(self) -> None:
-        for name in ("brain_share", "aspect", "exponent", "fold_voxels", "part_share", "cortex_share"):
+        for name in ("brain_share", "aspect", "exponent", "fold_voxels", "part_share", "outer_share", "cortex_share"):
             check_positive(getattr(self, name), f"recipe key shapes.{name}")
 
 
@@ -223,9 +224,9 @@ def _draw_outside(
         solids=solids,
         eyes=_draw_eyes(main, rng) if eyes < settings.thing_probability else (),
         parts=int(rng.integers(1, 13)),
-        part=max(3.0, radius * settings.part_share.draw(rng, 1)[0]),
-        tubes=max(3.0, radius * rng.uniform(0.3, 1.0)) if tubes < settings.thing_probability else 0.0,
-        cavities=max(3.0, radius * rng.uniform(0.2, 0.8)) if cavities < settings.thing_probability else 0.0,
+        part=max(2.5, radius * settings.outer_share.draw(rng, 1)[0]),
+        tubes=max(3.0, radius * rng.uniform(0.15, 1.0)) if tubes < settings.thing_probability else 0.0,
+        cavities=max(3.0, radius * rng.uniform(0.1, 0.8)) if cavities < settings.thing_probability else 0.0,
     )
 
 

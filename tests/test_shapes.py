@@ -153,7 +153,9 @@ def test_sizes_run_from_small_to_large_and_aspects_vary() -> None:
     shapes = [draw_shapes(ShapesSettings(), sample_rng(1, index)) for index in range(300)]
     heads = [one for one in shapes if one.kind == "head"]
     longest = np.array([2 * max(one.brain[0].half_axes) / 96 for one in heads])
-    assert longest.min() < 0.25 and longest.max() > 0.85 and longest.min() >= 0.15 and longest.max() <= 1.1
+    assert 0.15 <= longest.min() < 0.35 and 1.1 < longest.max() <= 0.83 * 4 ** (1 / 3) + 1e-6
+    mean = np.array([2 * one.brain[0].radius / 96 for one in heads])
+    assert 0.65 < ((mean >= 0.65) & (mean <= 0.83)).mean() < 0.95  # as in use
     flat = np.array([min(one.brain[0].half_axes) / max(one.brain[0].half_axes) for one in heads])
     assert flat.min() < 0.55 and flat.max() > 0.9
     assert 0.12 < 1 - len(heads) / len(shapes) < 0.3  # some show no brain

@@ -208,6 +208,14 @@ def test_loss_of_distances_by_hand() -> None:
     assert distance_dice(-exact, distance, 4.0).item() == pytest.approx(2 + crossed, abs=1e-5)
 
 
+def test_loss_of_distances_without_an_inside_grows_with_what_is_found() -> None:
+    distance = torch.full((1, 1, 1, 20000), 4.0)
+    found = torch.ones(1, 1, 1, 1, 20000)
+    assert distance_dice(found, distance, 4.0).item() == pytest.approx(0, abs=1e-3)
+    found[..., :10000] = -9.0  # deep inside: half of the voxels are wrong by 10 reaches, and halve the Dice
+    assert distance_dice(found, distance, 4.0).item() == pytest.approx(5 + 0.5, rel=1e-3)
+
+
 def test_loss_of_distances_on_coarse_voxels_takes_the_mean() -> None:
     fine = torch.tensor([-2.0, 2.0]).repeat_interleave(4).view(1, 2, 2, 2)
     assert distance_dice(torch.zeros(1, 1, 1, 1, 1), fine, 4.0).item() == pytest.approx(0, abs=1e-6)

@@ -16,7 +16,8 @@ from phantomseg.image.parts import parts_of
 EPSILON = 1e-5
 EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
-FEW_VOXELS = 100.0  # found in a sample without an inside, that halve its Dice
+FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
+EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 
 
 def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,8 @@ def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) ->
     error = (kept - wanted).abs().flatten(1).mean(1)
     inside, is_inside = (torch.sigmoid(-d * (reach / SOFT_VOXELS)).flatten(1) for d in (found, wanted))
     overlap, sizes = (inside * is_inside).sum(1), inside.square().sum(1) + is_inside.square().sum(1)
-    dice = (2 * overlap + FEW_VOXELS) / (sizes + FEW_VOXELS)
+    few = torch.where((wanted < 0).flatten(1).any(1), FEW_VOXELS, EMPTY_VOXELS)
+    dice = (2 * overlap + few) / (sizes + few)
     return (error + 1 - dice).mean()
 
 

@@ -7,6 +7,7 @@ SynthMorph (doi:10.1109/TMI.2021.3116879) and AnyStar (doi:10.48550/arXiv.2307.0
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,9 @@ class ShapesSettings:
 
     crop_voxels: tuple[int, int, int] = (96, 128, 128)
     human_mm: float = 1.75  # voxel at which a human brain is as large as it is in use
-    brain_share: Distribution = Uniform(0.15, 0.95)  # longest diameter, of the frame's shortest axis
-    usual_probability: float = 0.8
-    usual_share: Distribution = Uniform(0.7, 1.1)  # as in use, where a first look has brought it to this size
+    brain_share: Distribution = Uniform(0.15, 1.2)  # longest diameter, of the frame's shortest axis
+    usual_probability: float = 0.75
+    usual_share: Distribution = Uniform(0.65, 0.83)  # mean diameter, as in use, where looks bring brains to this size
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
@@ -149,7 +150,10 @@ def _draw_main(settings: ShapesSettings, kind: str, size: int, rng: np.random.Ge
     usual = rng.uniform() < settings.usual_probability
     shares = settings.usual_share if usual else settings.brain_share
     longest = size * shares.draw(rng, 1)[0] / 2
-    half = longest * np.array([1.0, *settings.aspect.draw(rng, 2)])
+    aspects = np.array([1.0, *settings.aspect.draw(rng, 2)])
+    if usual:
+        longest /= math.prod(aspects) ** (1 / 3)
+    half = longest * aspects
     exponent = settings.exponent.draw(rng, 1)[0]
     if kind == "phantom":  # balls, cylinders and boxes
         half = longest * np.array([1.0, *(rng.uniform(0.9, 1.0, 2) if rng.uniform() < 0.6 else rng.uniform(0.4, 1, 2))])

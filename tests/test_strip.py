@@ -213,7 +213,9 @@ def test_loss_of_distances_without_an_inside_grows_with_what_is_found() -> None:
     found = torch.ones(1, 1, 1, 1, 20000)
     assert distance_dice(found, distance, 4.0).item() == pytest.approx(0, abs=1e-3)
     found[..., :10000] = -9.0  # deep inside: half of the voxels are wrong by 10 reaches, and halve the Dice
-    assert distance_dice(found, distance, 4.0).item() == pytest.approx(5 + 0.5, rel=1e-3)
+    q = 1 / (1 + math.exp(4))  # where the reach ends
+    dice = (2 * 1e4 * (q + q * q) + 1e4) / (1e4 + 1e4 * q * q + 2e4 * q * q + 1e4)
+    assert distance_dice(found, distance, 4.0).item() == pytest.approx(5 + 1 - dice, rel=1e-4)
 
 
 def test_loss_of_distances_on_coarse_voxels_takes_the_mean() -> None:

@@ -14,7 +14,7 @@ from phantomseg.inference.look import Look
 
 CORNERS = 5  # of the eight of a scan, that have the value of its background
 LEAST_BACKGROUND = 0.1  # of the voxels
-NEAR_VOXELS = 2.5  # of the network; a skull and its skin are thicker
+NEAR_VOXELS = 4.0  # of the network; a skull and its skin are thicker
 MOST_SHOWN = 1.3  # volumes of the brain found, where it is less than it should be
 AT_BACKGROUND = 0.5  # of the surface of a brain that lies bare; the rest is where a network erred, or a cut
 

@@ -203,11 +203,14 @@ def is_brain(look: Look) -> bool:
 def _distance_voxels(look: Look, predicted: bool) -> np.ndarray:
     """Signed distance to the surface of the piece in voxels, float32 (I, J, K); what it encloses is inside."""
     solid = ndimage.binary_fill_holes(look.piece) if is_brain(look) else np.zeros_like(look.piece)
-    exact = signed_distance(solid)
     if not predicted:
-        return exact
+        return signed_distance(solid)
+    distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS).numpy()
+    if np.array_equal(distance < 0, solid):
+        return distance
     # what the network says beyond a voxel from the surface is of other pieces, or of holes
-    distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS).numpy().clip(exact - 1, exact + 1)
+    exact = signed_distance(solid)
+    distance = distance.clip(exact - 1, exact + 1)
     return np.where(solid, np.minimum(distance, -AT_EDGE), np.maximum(distance, AT_EDGE))
 
 

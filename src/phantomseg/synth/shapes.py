@@ -24,7 +24,7 @@ class ShapesSettings:
     """How solids are drawn; thicknesses of shells are shares of the brain's radius."""
 
     crop_voxels: tuple[int, int, int] = (96, 128, 128)
-    human_mm: float = 1.75  # voxel at which a human brain is as large as it is in use
+    human_mm: float = 1.5  # voxel at which a human brain is as large as it is in use
     brain_share: Distribution = Uniform(0.15, 1.2)  # longest diameter, of the frame's shortest axis
     usual_probability: float = 0.75
     usual_share: Distribution = Uniform(0.65, 0.83)  # mean diameter, as in use, where looks bring brains to this size

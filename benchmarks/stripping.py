@@ -1,6 +1,6 @@
 """Brain masks across species and modalities: Dice, HD95 and volume error of each scan, for one model or several.
 
-    python benchmarks/stripping.py SCANS LABEL_MAPS [--models strip,head,RUN/model] [--number 6] [--csv FILE]
+    python benchmarks/stripping.py SCANS LABEL_MAPS [--models strip,head,RUN/model] [--number 4] [--csv FILE]
                                    [--picture FILE] [--speed]
 
 SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What counts as brain:
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("scans", type=Path)
     parser.add_argument("templates", type=Path)
     parser.add_argument("--models", default="strip,head")
-    parser.add_argument("--number", type=int, default=6)
+    parser.add_argument("--number", type=int, default=4)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--csv", type=Path)

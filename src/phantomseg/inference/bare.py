@@ -41,7 +41,7 @@ def shown(scan: Image) -> np.ndarray | None:
     return None if background.mean() < LEAST_BACKGROUND else ~background
 
 
-def on_look(shown: np.ndarray, look: Look) -> np.ndarray:
+def _on_look(shown: np.ndarray, look: Look) -> np.ndarray:
     """What a scan shows, on the grid of a look, boolean."""
     near = look.prepared.grid
     image = canonical(look.prepared.scan.with_voxels(shown.astype(np.uint8)))
@@ -49,8 +49,10 @@ def on_look(shown: np.ndarray, look: Look) -> np.ndarray:
     return sampled
 
 
-def stripped_before(scan: Image, look: Look) -> np.ndarray | None:
-    """All that a scan shows, boolean (I, J, K), if background begins where its brain ends; None otherwise.
+def stripped_before(scan: Image, look: Look) -> tuple[np.ndarray, np.ndarray] | None:
+    """All that a scan shows, if background begins where its brain ends: on its own grid and on that of the look.
+
+    Both are boolean (I, J, K); None where the scan was not stripped before.
 
     Args:
         scan: on its own grid.
@@ -61,8 +63,9 @@ def stripped_before(scan: Image, look: Look) -> np.ndarray | None:
     if seen is None or seen.sum() * scan.voxel_volume_mm3 > MOST_SHOWN * 1000 * look.brain_ml:
         return None
     surface = look.piece & ~ndimage.binary_erosion(look.piece, border_value=1) & _within_view(look)
-    away = ndimage.distance_transform_edt(on_look(seen, look))[surface]
-    return seen if away.size and (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None
+    near = _on_look(seen, look)
+    away = ndimage.distance_transform_edt(near)[surface]
+    return (seen, near) if away.size and (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None
 
 
 def _within_view(look: Look) -> np.ndarray:

@@ -20,7 +20,7 @@ from phantomseg.image.finding import Finding
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import windowed
-from phantomseg.inference.bare import on_look, stripped_before
+from phantomseg.inference.bare import stripped_before
 from phantomseg.inference.find import Box
 from phantomseg.inference.look import MASK, PROBABLE, Look, TooLargeError, content_of, look_at
 from phantomseg.inference.restore import restored
@@ -98,8 +98,8 @@ def strip(
         look = labelled_brain(scan, model, species, most_bytes)
     else:
         look = find_brain(scan, model, species, most_bytes)
-    whole = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
-    final = look if whole is None else replace(look, piece=on_look(whole, look), judged=False)
+    kept = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
+    final = look if kept is None else replace(look, piece=kept[1], judged=False)
     reach = model.distance_voxels or REACH_MM / look.spacing_mm
     reach_mm = reach * look.spacing_mm
     if not abs(border_mm) <= reach_mm and is_brain(look):
@@ -107,12 +107,12 @@ def strip(
             f"border is {border_mm:g} mm, and the network sees {reach_mm:.3g} mm around the surface of this brain; "
             "choose one nearer to 0"
         )
-    voxels = _distance_voxels(final, whole is None and model.distance_voxels is not None).clip(-reach, reach)
+    voxels = _distance_voxels(final, kept is None and model.distance_voxels is not None).clip(-reach, reach)
     distance = restored(torch.from_numpy(voxels * np.float32(look.spacing_mm)), look.prepared, reach_mm)
-    if whole is not None:  # the scan's own voxels know its edge better than those of the network
+    if kept is not None:  # the scan's own voxels know its edge better than those of the network
         distance = np.abs(distance, out=distance)
         np.maximum(distance, AT_EDGE, out=distance)
-        np.negative(distance, out=distance, where=whole)
+        np.negative(distance, out=distance, where=kept[0])
     mask = scan.with_voxels((distance < (border_mm if is_brain(look) else 0.0)).astype(np.uint8))
     labels = label_set(MASK)
     volumes = hard_volumes(mask, labels)
@@ -125,7 +125,7 @@ def strip(
         reach_mm=reach_mm,
         spacing_mm=look.spacing_mm,
         sureness=look.sureness,
-        findings=_findings(look, volumes["brain"] / 1000, species, whole is not None),
+        findings=_findings(look, volumes["brain"] / 1000, species, kept is not None),
     )
 
 

@@ -16,7 +16,6 @@ from phantomseg.errors import RecipeError, TemplateError
 from phantomseg.labels import label_set, merge
 from phantomseg.rng import Constant, Uniform, sample_rng
 from phantomseg.synth import fillings, pumba, templates
-from phantomseg.synth.distance import signed_distance
 from phantomseg.synth.generate import apply_draws, draw_sample, generate, read_draw, with_border
 from phantomseg.synth.pumba import PumbaSettings, draw_pumba
 from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
@@ -250,15 +249,6 @@ def test_border_is_one_layer_with_corners() -> None:
     mask[:, 1:6, 1:6, 1:6] = 1
     found = with_border(mask)
     assert torch.bincount(found.flatten().long()).tolist() == [343 - 125, 27, 125 - 27]
-
-
-def test_signed_distance_of_a_mask() -> None:
-    mask = torch.zeros(9, 9, 9, dtype=torch.bool)
-    mask[4, 4, 4] = True
-    found = signed_distance(mask, 3)
-    assert found[4, 4, 4].item() == -0.5 and found[4, 4, 6].item() == 1.5
-    assert found[4, 5, 5].item() == pytest.approx(math.sqrt(2) - 0.5) and found[0, 0, 0].item() == 3
-    assert signed_distance(torch.zeros(5, 5, 5, dtype=torch.bool), 2).unique().tolist() == [2]
 
 
 def test_parts_of_the_brain_may_look_alike() -> None:

@@ -15,7 +15,7 @@ from phantomseg.errors import MemoryLimitError, ScanError
 from phantomseg.image.image import Image
 from phantomseg.inference.look import content_of
 from phantomseg.inference.species import AUTO, check_species, spacing_for, species_ml
-from phantomseg.inference.strip import find_brain, signed_distance, strip
+from phantomseg.inference.strip import find_brain, strip
 from phantomseg.memory import used_bytes
 from phantomseg.network.losses import distance_dice
 from phantomseg.network.model import Model, load_model
@@ -144,7 +144,7 @@ def test_a_single_slice_keeps_its_contrast(model: Model) -> None:
     voxels = scan.voxels[:, :, 19:20] + 10.0 * (scan.voxels[:, :, 19:20] == 0)  # air is not 0 there
     look = find_brain(Image(voxels, scan.affine @ np.diag([1, 1, 4, 1])), model, AUTO, None)
     values = look.prepared.image[0, 0].numpy()
-    assert (values == 1).mean() < 0.05 and np.unique(values[values < 1]).size > 20
+    assert (values == 1).sum() < 0.5 * (values > 0.5).sum() and np.unique(values[values < 1]).size > 20
 
 
 def test_oblique_thick_scans_keep_their_grid(model: Model) -> None:
@@ -181,14 +181,6 @@ def test_sureness_by_hand(model: Model) -> None:
     assert made.sureness == pytest.approx(16 * 2 / 3 / 12)
     assert replace(made, probability=torch.from_numpy(piece).float()).sureness == 1
     assert replace(made, piece=~(piece | True)).sureness == 0
-
-
-def test_signed_distance_by_hand() -> None:
-    mask = np.zeros((5, 5, 5), bool)
-    mask[2, 2, 2] = True
-    found = signed_distance(mask)
-    assert found[2, 2, 2] == -0.5 and found[2, 2, 4] == 1.5 and found[1, 1, 2] == pytest.approx(math.sqrt(2) - 0.5)
-    assert np.isposinf(signed_distance(mask & False)).all() and np.isneginf(signed_distance(mask | True)).all()
 
 
 def test_species_table() -> None:

@@ -8,11 +8,10 @@ import cc3d
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
+from phantomseg.image.distance import squared_distance, surface_distance
 from phantomseg.rng import Constant, sample_rng
 from phantomseg.synth.channels import channel, is_any
-from phantomseg.synth.distance import FAR, nearest_label, squared_distance, surface_distance
 from phantomseg.synth.findings import Findings, FindingSettings, apply_findings, draw_findings
 from phantomseg.synth.shape import BOUNDARIES, Move, Shape, ShapeSettings, apply_shape, draw_shape
 
@@ -40,23 +39,6 @@ def radius_of(labels: torch.Tensor, values: tuple[int, ...], per_mm: int = 1) ->
 
 def moved(labels: torch.Tensor, name: str, mm: float, variation: float = 0.0, per_mm: int = 1) -> torch.Tensor:
     return apply_shape(labels[None], [Shape((name,), (mm,), variation, 25.0, 3)], per_mm)[0]
-
-
-def test_squared_distance_is_exact_within_reach() -> None:
-    inside = torch.rand((20, 24, 18), generator=torch.Generator().manual_seed(0)) > 0.98
-    wanted = np.rint(ndimage.distance_transform_edt(~inside.numpy()) ** 2)
-    found = squared_distance(inside, 4).numpy()
-    near = wanted <= 16
-    assert np.array_equal(found[near], wanted[near]) and (found[~near] > 16).all()
-    assert squared_distance(torch.zeros(3, 3, 3, dtype=torch.bool), 2).unique().tolist() == [FAR]
-
-
-def test_nearest_label_is_that_of_the_nearest_voxel() -> None:
-    labels = torch.zeros(9, 9, 9, dtype=torch.uint8)
-    labels[1, 4, 4], labels[7, 4, 4] = 5, 63
-    squared, nearest = nearest_label(labels, labels > 0, 4)
-    assert squared[3, 4, 4] == 4 and nearest[3, 4, 4] == 5
-    assert squared[6, 3, 4] == 2 and nearest[6, 3, 4] == 63
 
 
 def test_surface_distance_is_negative_within() -> None:

@@ -6,15 +6,17 @@ import itertools
 
 import cc3d
 import numpy as np
+import torch
 from scipy import ndimage
 
+from phantomseg.image.distance import squared_distance
 from phantomseg.image.grid import canonical, resample_box
 from phantomseg.image.image import Image
 from phantomseg.inference.look import Look
 
 CORNERS = 5  # of the eight of a scan, that have the value of its background
 LEAST_BACKGROUND = 0.1  # of the voxels
-NEAR_VOXELS = 4.0  # of the network; a skull and its skin are thicker
+NEAR_VOXELS = 4  # of the network; a skull and its skin are thicker
 MOST_SHOWN = 1.3  # volumes of the brain found, where it is less than it should be
 AT_BACKGROUND = 0.5  # of the surface of a brain that lies bare; the rest is where a network erred, or a cut
 
@@ -64,8 +66,8 @@ def stripped_before(scan: Image, look: Look) -> tuple[np.ndarray, np.ndarray] | 
         return None
     surface = look.piece & ~ndimage.binary_erosion(look.piece, border_value=1) & _within_view(look)
     near = _on_look(seen, look)
-    away = ndimage.distance_transform_edt(near)[surface]
-    return (seen, near) if away.size and (away <= NEAR_VOXELS).mean() >= AT_BACKGROUND else None
+    squared = squared_distance(torch.from_numpy(~near), NEAR_VOXELS).numpy()[surface]
+    return (seen, near) if squared.size and (squared <= NEAR_VOXELS**2).mean() >= AT_BACKGROUND else None
 
 
 def _within_view(look: Look) -> np.ndarray:

@@ -94,7 +94,7 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     """What the network finds in a part of a scan.
 
     Args:
-        image: the scan with canonical axes, at least 0.
+        image: the scan with canonical axes, tomography in its window.
         scan: on its own grid, for the way back.
         model: of masks.
         spacing_mm: of the voxels that the network sees.

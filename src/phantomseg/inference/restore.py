@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from phantomseg.image.grid import Grid, contiguous
+from phantomseg.image.grid import Grid, content_box, contiguous
 from phantomseg.image.image import Image
 from phantomseg.inference.prepare import Prepared
 from phantomseg.labels import LabelSet
@@ -51,11 +51,12 @@ def restored_probability(probability: torch.Tensor, prepared: Prepared, outside:
 
 def restored(field: torch.Tensor, prepared: Prepared, outside: float) -> np.ndarray:
     """Values (I, J, K) of the network's grid on the scan's own, float32, `outside` where the network did not look."""
-    places = _places(prepared.grid, prepared.canonical)
-    inside = [_inside(place, size) for place, size in zip(places, prepared.grid.shape, strict=True)]
-    value = field[None].float()
-    for axis, (place, (low, high)) in enumerate(zip(places, inside, strict=True), start=1):
-        value = _interpolate(value, axis, place[low:high])
+    low, high = content_box((field != outside).numpy())
+    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, field.shape)  # a voxel farther, all is `outside`
+    near = field[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    places = [place - a for place, a in zip(_places(prepared.grid, prepared.canonical), low, strict=True)]
+    inside = [_inside(place, size) for place, size in zip(places, near.shape, strict=True)]
+    value = _interpolated(near[None].float(), [place[slice(*ends)] for place, ends in zip(places, inside, strict=True)])
     voxels = np.full(prepared.canonical.shape, outside, dtype=np.float32)
     voxels[tuple(slice(*ends) for ends in inside)] = value[0].numpy()
     return onto_scan(voxels, prepared.scan).voxels
@@ -75,14 +76,20 @@ def _most_probable(probabilities: torch.Tensor, places: list[np.ndarray]) -> np.
     present = (near.flatten(1).amax(1) > LEAST_PROBABILITY).nonzero()[:, 0]
     if len(present) < 2:
         return np.full([len(place) for place in places], int(present[0]) if len(present) else 0, dtype=np.uint8)
-    value = near.index_select(0, present).float()
-    for axis, (place, start) in enumerate(zip(places, low, strict=True), start=1):
-        value = _interpolate(value, axis, place - start)
+    from_box = [place - start for place, start in zip(places, low, strict=True)]
+    value = _interpolated(near.index_select(0, present).float(), from_box)
     best, chosen = value[0], torch.full(value.shape[1:], int(present[0]), dtype=torch.uint8)
     for channel, candidate in zip(present[1:].tolist(), value[1:], strict=True):  # argmax would stride over memory
         chosen.masked_fill_(candidate > best, channel)
         best = torch.maximum(best, candidate)
     return chosen.numpy()
+
+
+def _interpolated(value: torch.Tensor, places: list[np.ndarray]) -> torch.Tensor:
+    """Values (C, I, J, K) at the grid of the places, linear, nearest beyond the border."""
+    for axis, place in reversed(list(enumerate(places, start=1))):  # along memory first, while there is little of it
+        value = _interpolate(value, axis, place)
+    return value
 
 
 def _interpolate(value: torch.Tensor, axis: int, place: np.ndarray) -> torch.Tensor:

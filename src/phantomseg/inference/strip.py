@@ -16,6 +16,7 @@ import torch
 from scipy import ndimage
 
 from phantomseg.errors import ScanError
+from phantomseg.image.distance import signed_distance
 from phantomseg.image.finding import Finding
 from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
@@ -35,12 +36,12 @@ from phantomseg.network.model import Model
 
 BRAIN = "brain"  # label set
 FIRST_VOXELS = 96  # of the longest axis of the content at scale 1, where the model does not say
-SCALES = (0.7, 0.5, 1.0)  # of the first look's voxels, one after the other until a brain is found; coarse ones leak
+SCALES = (0.75, 0.5, 1.0)  # of the first look's voxels, one after the other until a brain is found; coarse ones leak
 LOOKS = 3  # closer ones
-SAME_SIZE = 0.1  # change of the spacing, in its logarithm, at which another look tells nothing new
+SAME_SIZE = 0.05  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
-REACH_MM = 12.0  # of distances that the network does not predict
-AT_EDGE = np.float32(0.01)  # voxels of the network, or mm, from a surface at least
+REACH_VOXELS = 8  # of distances that the network does not predict
+AT_EDGE = 0.01  # voxels of the network, or mm, from a surface at least
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
 DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
 
@@ -100,15 +101,16 @@ def strip(
         look = find_brain(scan, model, species, most_bytes)
     kept = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
     final = look if kept is None else replace(look, piece=kept[1], judged=False)
-    reach = model.distance_voxels or REACH_MM / look.spacing_mm
+    reach = model.distance_voxels or REACH_VOXELS
     reach_mm = reach * look.spacing_mm
     if not abs(border_mm) <= reach_mm and is_brain(look):
         raise ScanError(
             f"border is {border_mm:g} mm, and the network sees {reach_mm:.3g} mm around the surface of this brain; "
             "choose one nearer to 0"
         )
-    voxels = _distance_voxels(final, kept is None and model.distance_voxels is not None).clip(-reach, reach)
-    distance = restored(torch.from_numpy(voxels * np.float32(look.spacing_mm)), look.prepared, reach_mm)
+    voxels = _distance_voxels(final, kept is None and model.distance_voxels is not None, reach)
+    distance = restored(voxels, look.prepared, reach)
+    distance *= np.float32(look.spacing_mm)
     if kept is not None:  # the scan's own voxels know its edge better than those of the network
         distance = np.abs(distance, out=distance)
         np.maximum(distance, AT_EDGE, out=distance)
@@ -131,7 +133,8 @@ def strip(
 
 def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
     """The last look at a scan: where the brain has the size that the network knows, or where there is none."""
-    image = _from_zero(scan)
+    image = canonical(scan)
+    image = image.with_voxels(windowed(image.voxels))
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     content = content_of(image)
 
@@ -143,13 +146,6 @@ def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None
         return _searched(look, float(((high - low) * image.spacing_mm).max()), model)
     first = look(spacing_for(species_ml()[species], model.spacing_mm))
     return look(first.spacing_mm, _around(first)) if first.found else first
-
-
-def _from_zero(scan: Image) -> Image:
-    """The scan with canonical axes, tomography in its window, at least 0."""
-    image = canonical(scan)
-    voxels = windowed(image.voxels)
-    return image.with_voxels(np.subtract(voxels, voxels.min(), dtype=np.float32))
 
 
 def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Look:
@@ -165,14 +161,16 @@ def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Loo
 
 def _closer(look: Callable[..., Look], now: Look, human_mm: float) -> Look:
     """The look at which the size of the brain no longer changes."""
-    for _ in range(LOOKS if now.found else 0):
-        before = now.spacing_mm
+    for number in range(LOOKS):
+        if not now.found:
+            break
+        spacing_mm = spacing_for(now.brain_ml, human_mm)
+        if number and abs(math.log(spacing_mm / now.spacing_mm)) < SAME_SIZE:
+            break
         try:
-            now = look(spacing_for(now.brain_ml, human_mm), _around(now))
+            now = look(spacing_mm, _around(now))
         except TooLargeError:  # a brain is not so long for its volume
             return replace(now, piece=np.zeros_like(now.piece))
-        if not now.found or abs(math.log(before / now.spacing_mm)) < SAME_SIZE:
-            break
     return now
 
 
@@ -200,30 +198,18 @@ def is_brain(look: Look) -> bool:
     return look.found and (look.sureness >= NO_BRAIN or not look.judged)
 
 
-def _distance_voxels(look: Look, predicted: bool) -> np.ndarray:
-    """Signed distance to the surface of the piece in voxels, float32 (I, J, K); what it encloses is inside."""
-    solid = ndimage.binary_fill_holes(look.piece) if is_brain(look) else np.zeros_like(look.piece)
+def _distance_voxels(look: Look, predicted: bool, reach: int) -> torch.Tensor:
+    """Signed distance to the surface of the piece in voxels, up to `reach`, (I, J, K); what it encloses is inside."""
+    solid = torch.from_numpy(ndimage.binary_fill_holes(look.piece) if is_brain(look) else np.zeros_like(look.piece))
     if not predicted:
-        return signed_distance(solid)
-    distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS).numpy()
-    if np.array_equal(distance < 0, solid):
-        return distance
-    # what the network says beyond a voxel from the surface is of other pieces, or of holes
-    exact = signed_distance(solid)
-    distance = distance.clip(exact - 1, exact + 1)
-    return np.where(solid, np.minimum(distance, -AT_EDGE), np.maximum(distance, AT_EDGE))
-
-
-def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Distance in voxels to the surface of a mask, negative within, float32, infinite where there is none.
-
-    >>> signed_distance(np.array([True, True, False]).reshape(1, 1, 3)).ravel().tolist()
-    [-1.5, -0.5, 0.5]
-    """
-    if not mask.any() or mask.all():
-        return np.full(mask.shape, -np.inf if mask.any() else np.inf, dtype=np.float32)
-    outside, within = (ndimage.distance_transform_edt(part) for part in (~mask, mask))
-    return np.where(mask, 0.5 - within, outside - 0.5).astype(np.float32)
+        return signed_distance(solid, reach)
+    distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS)
+    if not torch.equal(distance < 0, solid):
+        # what the network says beyond a voxel from the surface is of other pieces, or of holes
+        exact = signed_distance(solid, reach + 1)
+        distance = torch.clamp(distance, exact - 1, exact + 1)
+        distance = torch.where(solid, distance.clamp(max=-AT_EDGE), distance.clamp(min=AT_EDGE))
+    return distance.clamp_(-reach, reach)
 
 
 def _findings(look: Look, brain_ml: float, species: str, kept_whole: bool) -> tuple[Finding, ...]:

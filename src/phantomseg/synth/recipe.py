@@ -13,11 +13,11 @@ from typing import Any
 
 from phantomseg import toml
 from phantomseg.errors import RecipeError
+from phantomseg.image.distance import LONGEST_REACH
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, parse_distribution
 from phantomseg.synth.artefacts import ArtefactSettings
 from phantomseg.synth.bias import BiasSettings
-from phantomseg.synth.distance import LONGEST_REACH
 from phantomseg.synth.findings import FindingSettings
 from phantomseg.synth.gamma import GammaSettings
 from phantomseg.synth.pose import PoseSettings

@@ -13,10 +13,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from phantomseg.image.distance import LONGEST_REACH, meeting_box, nearest_label, squared_distance, surface_distance
 from phantomseg.image.separable import smooth_noise
 from phantomseg.rng import Constant, Distribution, Uniform, draw_seed
 from phantomseg.synth.channels import channel, is_any
-from phantomseg.synth.distance import LONGEST_REACH, meeting_box, nearest_label, squared_distance, surface_distance
 
 CSF = (24,)
 CORTEX = (3, 42)

@@ -39,8 +39,8 @@ class ShapesSettings:
     bare_probability: float = 0.08
     hull_probability: float = 0.5  # shells lie around a smooth hull of the brain, not around each of its lumps
     hull_share: Distribution = Uniform(0.1, 0.6)  # fillet of that hull
-    gap_probability: float = 0.75
-    gap_share: Distribution = LogUniform(0.015, 0.15)
+    gap_probability: float = 0.85
+    gap_share: Distribution = LogUniform(0.02, 0.2)
     skull_probability: float = 0.85
     skull_share: Distribution = LogUniform(0.03, 0.25)
     flesh_share: Distribution = Uniform(0.0, 0.5)
@@ -121,7 +121,7 @@ def draw_shapes(settings: ShapesSettings, rng: np.random.Generator, stripped: bo
     """Draw one label map; of a brain that is to be stripped, one that is told from a phantom by its inside."""
     kind = "head"
     if rng.uniform() < settings.no_brain_probability and not stripped:
-        kind = str(rng.choice(KINDS[1:], p=(0.55, 0.2, 0.15, 0.1)))
+        kind = str(rng.choice(KINDS[1:], p=(0.45, 0.3, 0.15, 0.1)))
     size = min(settings.crop_voxels)
     main = _draw_main(settings, kind, size, rng)
     radius = main.radius

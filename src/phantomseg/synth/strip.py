@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import torch
 
+from phantomseg.image.distance import LONGEST_REACH, squared_distance
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, Uniform
 from phantomseg.synth.channels import look_up
-from phantomseg.synth.distance import LONGEST_REACH, squared_distance
 from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
 
 

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from phantomseg.errors import TrainingError
+from phantomseg.image.distance import signed_distance
 from phantomseg.labels import label_set
 from phantomseg.network.losses import dice_cross_entropy, distance_dice
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
 from phantomseg.runtime import autocast, hardware, keep_freed_memory
-from phantomseg.synth.distance import signed_distance
 from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates

@@ -29,6 +29,17 @@ def rescale(image: torch.Tensor) -> torch.Tensor:
     return ((image - low) / torch.maximum(high - low, least)).clamp_(0, 1)
 
 
+def rescaled(voxels: np.ndarray) -> np.ndarray:
+    """The same of one array of voxels (I, J, K), float32.
+
+    >>> rescaled(np.arange(1001.0).reshape(7, 11, 13)).max()
+    np.float32(1.0)
+    """
+    image = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
+    scaled: np.ndarray = rescale(image[None, None])[0, 0].numpy()
+    return scaled
+
+
 def is_tomography(voxels: np.ndarray) -> bool:
     """Whether values are those of a head in Hounsfield units: some air, and soft tissue around that of water.
 

@@ -11,8 +11,9 @@ import torch
 
 from phantomseg.image.grid import content_box, crop, resample
 from phantomseg.image.image import Image
-from phantomseg.image.intensity import rescale
+from phantomseg.image.intensity import rescaled
 from phantomseg.inference.predict import predict
+from phantomseg.inference.tiles import fitting
 from phantomseg.models import find_model
 from phantomseg.network.model import Model
 
@@ -55,16 +56,15 @@ def find(scan: Image) -> Found:
     model = finder()
     coarse = resample(scan, model.spacing_mm)
     voxels = coarse.voxels - coarse.voxels.min()
-    shape = np.array(coarse.shape)
     multiple: int = model.network.multiple  # type: ignore[assignment]
-    padded = crop(coarse.with_voxels(voxels), np.zeros(3), np.maximum(-(-shape // multiple), 2) * multiple)
-    image = rescale(torch.from_numpy(np.ascontiguousarray(padded.voxels))[None, None])
+    padded = crop(coarse.with_voxels(voxels), np.zeros(3), fitting(np.array(coarse.shape), multiple))
+    seen = rescaled(padded.voxels)
     i, j, k = coarse.shape
-    content = box_of(image[0, 0, :i, :j, :k].numpy() > CONTENT, coarse.affine)
+    content = box_of(seen[:i, :j, :k] > CONTENT, coarse.affine)
     thickness, height, _ = np.sort(content.high - content.low)
     if thickness < LEAST_VIEW_MM <= height:
         return Found(content, content)
-    (probabilities,) = predict(model, image, ["intracranial"], flip=False).sets
+    (probabilities,) = predict(model, torch.from_numpy(seen)[None, None], ["intracranial"], flip=False).sets
     probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
     least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))
     brain = cc3d.dust(probable, threshold=least, connectivity=6) > 0  # in several pieces where slices are missing

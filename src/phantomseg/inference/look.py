@@ -12,12 +12,12 @@ import torch
 from phantomseg.errors import MemoryLimitError, ScanError
 from phantomseg.image.grid import Grid, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image
-from phantomseg.image.intensity import rescale
-from phantomseg.inference.find import Box, box_of
+from phantomseg.image.intensity import rescaled
+from phantomseg.inference.find import CONTENT, Box, box_of
 from phantomseg.inference.memory import needed_bytes
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared
-from phantomseg.inference.tiles import Tiles
+from phantomseg.inference.tiles import Tiles, fitting
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
@@ -28,7 +28,6 @@ SURE = 0.01  # probability from 0 or 1, within which nothing fades
 MOST_VOXELS = 16e6  # of a look; brains of the size that the network knows have a twentieth
 FEWEST_VOXELS = 300  # of a brain in the first look: no sample of the training has a smaller one
 FACE_AREA = 2 / 3  # of a smooth surface, for each face of its staircase of voxels
-CONTENT = 0.02  # of the intensity range; darker borders are no content
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +85,7 @@ def content_of(image: Image) -> Box:
     """Where a scan is not dark."""
     steps = np.maximum(1, np.array(image.shape) // SAMPLES)
     some = image.voxels[tuple(slice(None, None, step) for step in steps)]
-    scaled = rescale(torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32))[None, None])[0, 0].numpy()
-    return box_of(scaled > CONTENT, image.affine @ np.diag([*steps, 1]))
+    return box_of(rescaled(some) > CONTENT, image.affine @ np.diag([*steps, 1]))
 
 
 def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box, most_bytes: float) -> Look:
@@ -109,8 +107,7 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     low, high = box.voxels(grid.affine, 0.0)
     low, high = np.maximum(low, 0), np.minimum(high, grid.shape)
     multiple: int = model.network.multiple  # type: ignore[assignment]
-    # at least two voxels at the network's coarsest level: one has no spread to normalise by
-    i, j, k = (np.maximum(-(-(high - low) // multiple), 2) * multiple).tolist()
+    i, j, k = fitting(high - low, multiple).tolist()
     if i * j * k > MOST_VOXELS:
         raise TooLargeError(
             f"the part of the scan to look at has {i} × {j} × {k} voxels of {spacing_mm:.2g} mm, wanted at most "
@@ -122,9 +119,8 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
             f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory"
         )
     part = resample_box(image, grid, low, high)
-    scaled = rescale(torch.from_numpy(np.ascontiguousarray(part.voxels, dtype=np.float32))[None, None])[0, 0].numpy()
     before = (np.array([i, j, k]) - (high - low)) // 2
-    near = crop(part.with_voxels(scaled), -before, np.array([i, j, k]) - before)
+    near = crop(part.with_voxels(rescaled(part.voxels)), -before, np.array([i, j, k]) - before)
     tensor = torch.from_numpy(near.voxels)[None, None]
     (found,) = predict(model, tensor, [MASK], flip=False).sets
     probability = found[1].float()

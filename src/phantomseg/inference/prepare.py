@@ -10,8 +10,9 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import Grid, canonical, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image, spacing_mm
-from phantomseg.image.intensity import rescale, windowed
+from phantomseg.image.intensity import rescaled, windowed
 from phantomseg.inference.find import Found, find
+from phantomseg.inference.tiles import fitting
 from phantomseg.network.model import Model
 
 CONTENT = 0.01  # of the intensity range; darker borders are cut off
@@ -62,9 +63,8 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     low, high = _content(near.voxels - dark)
     cut = _cut_faces(found, grid) & (np.array([low, near.shape - high]) == 0) & _at_ends(corners, grid)
     multiple: int = model.network.multiple  # type: ignore[assignment]
-    # at least two voxels at the network's coarsest level: one has no spread to normalise by
     before, after = CUT_VOXELS * cut
-    shape = np.maximum(-(-(high - low + before + after) // multiple), 2) * multiple
+    shape = fitting(high - low + before + after, multiple)
     if np.prod(shape) > MOST_VOXELS:
         raise ScanError(
             f"scan fills {tuple(shape.tolist())} voxels of {model.spacing_mm:g} mm, wanted at most "
@@ -73,8 +73,8 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it, nor of
     # planes that are repeated
     size = high - low
-    usual = crop(near, low, low + np.maximum(-(-size // multiple), 2) * multiple, outside=dark)
-    seen = crop(usual.with_voxels(_rescaled(usual.voxels - dark)), np.zeros(3), size)
+    usual = crop(near, low, low + fitting(size, multiple), outside=dark)
+    seen = crop(usual.with_voxels(rescaled(usual.voxels - dark)), np.zeros(3), size)
     whole = _repeated(seen, before, np.where(cut[1], shape - before - size, 0))
     placed = crop(whole, np.zeros(3), shape)
     tensor = torch.from_numpy(placed.voxels)[None, None]
@@ -121,14 +121,8 @@ def _repeated(image: Image, before: np.ndarray, after: np.ndarray) -> Image:
 
 
 def _content(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = content_box(_rescaled(voxels) > CONTENT)
+    low, high = content_box(rescaled(voxels) > CONTENT)
     return np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, voxels.shape)
-
-
-def _rescaled(voxels: np.ndarray) -> np.ndarray:
-    image = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
-    scaled: np.ndarray = rescale(image[None, None])[0, 0].numpy()
-    return scaled
 
 
 def _middle(found: Found, affine: np.ndarray) -> tuple[float, float, float] | None:

@@ -6,12 +6,25 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from phantomseg.network.volume import Block
 
 OVERLAP_VOXELS = 64  # at least, between neighbours
 SIGMA = 0.125  # of the tile's length, as in sliding windows elsewhere
+
+
+def fitting(shape: np.ndarray, multiple: int) -> np.ndarray:
+    """Smallest shape around another that a network takes.
+
+    At least two voxels are left at its coarsest level: one has no spread to normalise by.
+
+    >>> fitting(np.array([1, 32, 33]), 16)
+    array([32, 32, 48])
+    """
+    counts: np.ndarray = np.maximum(-(-shape // multiple), 2)
+    return counts * multiple
 
 
 @dataclass(frozen=True)

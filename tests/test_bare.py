@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bright
+import nibabel as nib
 import numpy as np
 import pytest
 
+from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.inference.bare import shown
 from phantomseg.inference.strip import Stripped, strip
@@ -39,6 +43,17 @@ def test_a_stripped_scan_keeps_its_fluid_and_its_ragged_edge(model: Model) -> No
     assert is_kept_whole(found)
     assert np.array_equal(found.image.voxels > 0, scan.voxels > 0)
     assert np.array_equal(found.distance_mm.voxels < 0, scan.voxels > 0)
+
+
+@pytest.mark.parametrize("suffix", ["nii.gz", "mgz"])
+def test_axes_may_run_in_any_order(model: Model, tmp_path: Path, suffix: str) -> None:
+    scan = ball_in_rim(3.0)
+    scan.voxels[:, :, :20] = 0.0  # no longer the same along all axes
+    turned = Image(np.ascontiguousarray(scan.voxels.transpose(2, 0, 1)), scan.affine[:, [2, 0, 1, 3]])
+    nib.save(nib.Nifti1Image(turned.voxels, turned.affine), tmp_path / f"scan.{suffix}")
+    read = read_image(tmp_path / f"scan.{suffix}")
+    found = strip(read, model)
+    assert is_kept_whole(found) and np.array_equal(found.image.voxels > 0, turned.voxels > 0)
 
 
 def test_holes_of_a_stripped_scan_are_within_its_mask(model: Model) -> None:

@@ -266,6 +266,19 @@ def test_cohort_page_tells_what_failed_and_links_the_rest() -> None:
     assert embedded(text, "plots")["rows"]["left putamen"]["values"] == [5000.0, None]
 
 
+def test_cohort_page_of_masks_tells_the_volume_of_the_brain() -> None:
+    brains = [
+        report.manifest(name, intracranial_mm3=None, structures=[{"name": "brain", "volume_mm3": volume}])
+        for name, volume in (("man", 1.25e6), ("mouse", 432.1))
+    ]
+    text = cohort_page(brains, {})
+    assert "brain mL" in text and "intracranial" not in text
+    assert '<td class="n" data-value="432.1">0.43</td>' in text and ">1\u202f250</td>" in text
+    assert "intracranial mL" in cohort_page(cohort(5000.0), {}) and "volume mL" in cohort_page(
+        [*brains, *cohort(5000.0)], {}
+    )
+
+
 def test_cohort_page_with_nothing_known_or_nobody() -> None:
     assert "not estimated" in cohort_page([report.nothing_known("x")], {})
     assert "0 scans" in cohort_page([], {})

@@ -16,14 +16,6 @@ from phantomseg.report.volumes_table import paired, without_side
 NAMED = 3  # unusual structures of a scan that are named at once
 EMPTY = '<td class="n">–</td>'
 SCRIPTS = ["table.js", "cohort.js"]
-HEADS = (
-    ("scan", ""),
-    ("quality", "n"),
-    ("warnings", "n"),
-    ("intracranial mL", "n"),
-    ("seconds", "n"),
-    ("unusual volumes (robust z)", ""),
-)
 
 
 def cohort_page(manifests: list[dict[str, Any]], links: dict[str, str]) -> str:
@@ -70,8 +62,11 @@ def _header(manifests: list[dict[str, Any]], rows: list[Measured]) -> str:
 
 
 def _table(manifests: list[dict[str, Any]], rows: list[Measured], hrefs: dict[str, str]) -> str:
+    volumes = {_volume(manifest)[0] for manifest in manifests} - {""}
+    numbers = ("quality", "warnings", f"{volumes.pop() if len(volumes) == 1 else 'volume'} mL", "seconds")
+    columns = (("scan", ""), *((name, "n") for name in numbers), ("unusual volumes (robust z)", ""))
     heads = "".join(
-        f'<th scope="col" class="{kind}"><button type="button">{name}</button></th>' for name, kind in HEADS
+        f'<th scope="col" class="{kind}"><button type="button">{safe(name)}</button></th>' for name, kind in columns
     )
     lines = "\n".join(
         _failed(manifest, hrefs) if manifest.get("error") else _line(manifest, unusual(rows, scan), hrefs)
@@ -87,11 +82,11 @@ def _table(manifests: list[dict[str, Any]], rows: list[Measured], hrefs: dict[st
 def _line(manifest: dict[str, Any], odd: list[tuple[str, float]], hrefs: dict[str, str]) -> str:
     quality, threshold = manifest.get("quality"), manifest.get("quality_threshold")
     look = bool(odd) or bool(_warnings(manifest)) or quality_word(quality, threshold) in ("doubtful", "poor")
-    intracranial = manifest.get("intracranial_mm3")
+    volume_mm3 = _volume(manifest)[1]
     cells = (
         _cell(quality, quality_badge(quality, threshold)),
         _cell(len(_warnings(manifest)), _listed(manifest)),
-        _cell(intracranial, number(None if intracranial is None else intracranial / 1000)),
+        _cell(volume_mm3, "–" if volume_mm3 is None else number(volume_mm3 / 1000, 0 if volume_mm3 >= 1e5 else 2)),
         _cell(manifest.get("seconds"), number(manifest.get("seconds"), 1)),
     )
     strength = f' data-value="{abs(odd[0][1]):.6g}"' if odd else ""
@@ -100,6 +95,14 @@ def _line(manifest: dict[str, Any], odd: list[tuple[str, float]], hrefs: dict[st
         f'<th scope="row">{_name(manifest, hrefs)}</th>'
         f"{''.join(cells)}<td{strength}>{_odd(odd)}</td></tr>"
     )
+
+
+def _volume(manifest: dict[str, Any]) -> tuple[str, float | None]:
+    """What is measured of the whole, and how large it is: the inside of the skull, or the only structure there is."""
+    structures = manifest.get("structures") or []
+    if manifest.get("intracranial_mm3") is None and len(structures) == 1:
+        return structures[0]["name"], structures[0]["volume_mm3"]
+    return "" if manifest.get("error") else "intracranial", manifest.get("intracranial_mm3")
 
 
 def _failed(manifest: dict[str, Any], hrefs: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What co
 
 - `mouse_t1_head`: a manual mask;
 - `flair_head_5p5mm`: labels of the same person's brain (GIF 3), closed by 4 mm, so that sulci are within;
-- stripped scans: all that is not 0, holes filled;
+- stripped scans: all that is more than 0, holes filled;
 - heads synthesised from the label maps with the contrasts of the recipe `head`: labels of the brain, closed by 4 mm.
 
 All masks are the network's own (`--no-keep-stripped`). What stripped scans lose, by the network alone and as
@@ -176,7 +176,7 @@ def draw_masks(path: Path, found: dict[str, tuple[Image, Stripped]]) -> None:
 
 
 def speed(model: Model) -> None:
-    """Seconds and peak memory of a head of 256³ voxels of 1 mm, and of the whole scan in it."""
+    """Seconds and peak memory that a head in 256³ voxels of 1 mm takes, without reading, report and writing."""
     i, j, k = np.indices((256, 256, 256)) - 127.5
     rng = np.random.default_rng(0)
     away = np.sqrt((i / 70) ** 2 + (j / 88) ** 2 + (k / 65) ** 2)

@@ -48,7 +48,7 @@ def test_a_stripped_scan_keeps_its_fluid_and_its_ragged_edge(model: Model) -> No
 @pytest.mark.parametrize("suffix", ["nii.gz", "mgz"])
 def test_axes_may_run_in_any_order(model: Model, tmp_path: Path, suffix: str) -> None:
     scan = ball_in_rim(3.0)
-    scan.voxels[:, :, :20] = 0.0  # no longer the same along all axes
+    scan.voxels[:26, :22, :24] = 0.0  # no longer the same along all axes, nor either way
     turned = Image(np.ascontiguousarray(scan.voxels.transpose(2, 0, 1)), scan.affine[:, [2, 0, 1, 3]])
     nib.save(nib.Nifti1Image(turned.voxels, turned.affine), tmp_path / f"scan.{suffix}")
     read = read_image(tmp_path / f"scan.{suffix}")
@@ -77,7 +77,7 @@ def test_a_part_of_a_stripped_scan_is_kept_too(model: Model, slices: slice) -> N
     found = strip(scan, model)
     assert is_kept_whole(found) and np.array_equal(found.image.voxels > 0, scan.voxels > 0)
     (finding,) = found.findings
-    assert finding.what.startswith(f"brain of {found.brain_ml:.3g} ml")
+    assert finding.what.startswith(f"brain of {found.brain_ml:.4g} ml")
 
 
 def test_a_neck_left_on_a_bare_brain_is_not_kept(model: Model) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from phantomseg.image.distance import FAR, nearest_label, signed_distance, squared_distance
+from phantomseg.image.distance import FAR, LONGEST_REACH, nearest_label, signed_distance, squared_distance
 
 
 def test_squared_distance_is_exact_within_reach() -> None:
@@ -19,6 +19,19 @@ def test_squared_distance_is_exact_within_reach() -> None:
     near = wanted <= 16
     assert np.array_equal(found[near], wanted[near]) and (found[~near] > 16).all()
     assert squared_distance(torch.zeros(3, 3, 3, dtype=torch.bool), 2).unique().tolist() == [FAR]
+
+
+@pytest.mark.parametrize("reach", range(1, LONGEST_REACH + 1))
+def test_signed_distances_are_exact_within_any_reach(reach: int) -> None:
+    mask = torch.rand((20, 24, 18), generator=torch.Generator().manual_seed(reach)) > 0.98
+    outside, within = (ndimage.distance_transform_edt(part) for part in (~mask.numpy(), mask.numpy()))
+    wanted = np.where(mask.numpy(), 0.5 - within, outside - 0.5).clip(-reach, reach)
+    assert np.abs(signed_distance(mask, reach).numpy() - wanted).max() < 1e-5
+
+
+def test_reaches_are_limited() -> None:
+    with pytest.raises(ValueError, match=f"wanted 1 to {LONGEST_REACH}"):
+        signed_distance(torch.ones(5, 5, 5, dtype=torch.bool), LONGEST_REACH + 1)
 
 
 def test_nearest_label_is_that_of_the_nearest_voxel() -> None:

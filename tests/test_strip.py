@@ -76,7 +76,7 @@ def test_distances_are_signed_in_mm_and_borders_move_the_mask(model: Model) -> N
     sizes = [int(strip(scan, model, border_mm=mm).image.voxels.sum()) for mm in (-2.0, 0.0, 2.0)]
     assert sizes[0] < sizes[1] < sizes[2]
     for border_mm, told in ((90.0, "90"), (math.nan, "nan")):
-        with pytest.raises(ScanError, match=f"border is {told} mm, and the network sees .* mm around the surface"):
+        with pytest.raises(ScanError, match=f"border is {told} mm, wanted at most .* mm either way"):
             strip(scan, model, border_mm=border_mm)
 
 

@@ -54,14 +54,17 @@ def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tenso
 def signed_distance(mask: torch.Tensor, reach: int) -> torch.Tensor:
     """Distance in voxels to the surface of a mask (I, J, K), negative within, float32, cut off at `reach` both ways.
 
-    The surface runs half-way between the last voxel inside and the first outside.
+    The surface runs half-way between the last voxel inside and the first outside: distances are those between centres
+    of voxels, less a half, and so up to 0.3 voxels short of those to a smooth surface.
+
+    Raises:
+        ValueError: the reach is beyond LONGEST_REACH.
 
     >>> mask = torch.tensor([1, 1, 0, 0, 0, 0]).view(1, 1, 6).expand(9, 9, 6) > 0
     >>> signed_distance(mask, 3)[4, 4].tolist()
     [-1.5, -0.5, 0.5, 1.5, 2.5, 3.0]
     """
-    near = min(reach + 1, LONGEST_REACH)
-    outside, within = (squared_distance(part, near).float().sqrt_() for part in (mask, ~mask))
+    outside, within = (squared_distance(part, reach).float().sqrt_() for part in (mask, ~mask))
     return torch.where(mask, 0.5 - within, outside - 0.5).clamp_(-reach, reach)
 
 

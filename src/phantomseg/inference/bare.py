@@ -10,9 +10,10 @@ import torch
 from scipy import ndimage
 
 from phantomseg.image.distance import squared_distance
-from phantomseg.image.grid import canonical, resample_box
+from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image
 from phantomseg.inference.look import Look
+from phantomseg.inference.restore import places_on
 
 CORNERS = 5  # of the eight of a scan, that have the value of its background
 LEAST_BACKGROUND = 0.1  # of the voxels
@@ -45,10 +46,11 @@ def shown(scan: Image) -> np.ndarray | None:
 
 def _on_look(shown: np.ndarray, look: Look) -> np.ndarray:
     """What a scan shows, on the grid of a look, boolean."""
-    near = look.prepared.grid
     image = canonical(look.prepared.scan.with_voxels(shown.astype(np.uint8)))
-    sampled: np.ndarray = resample_box(image, near, np.zeros(3, dtype=int), np.array(near.shape), order=0).voxels > 0
-    return sampled
+    places = places_on(look.prepared.canonical, look.prepared.grid)
+    # a scan that is cut goes on beyond the cut
+    nearest = [np.floor(p + 0.5).astype(int).clip(0, n - 1) for p, n in zip(places, image.shape, strict=True)]
+    return image.voxels[np.ix_(*nearest)] > 0
 
 
 def stripped_before(scan: Image, look: Look) -> tuple[np.ndarray, np.ndarray] | None:
@@ -73,11 +75,10 @@ def stripped_before(scan: Image, look: Look) -> tuple[np.ndarray, np.ndarray] | 
 def _within_view(look: Look) -> np.ndarray:
     """Which voxels of a look do not lie at a face of the scan, or beyond, boolean."""
     view, grid = look.prepared.canonical, look.prepared.grid
-    to_view = np.linalg.inv(view.affine) @ grid.affine
     inside = np.ones(grid.shape, dtype=bool)
-    for axis, size in enumerate(grid.shape):
-        step = to_view[axis, axis]
-        place = step * np.arange(size) + to_view[axis, 3]
+    for axis, place in enumerate(places_on(view, grid)):
+        step = place[1] - place[0]
         far = (place >= step) & (place <= view.shape[axis] - 1 - step)
-        inside &= far.reshape([-1 if other == axis else 1 for other in range(3)])
+        if far.any():  # a single slice has no side but its faces
+            inside &= far.reshape([-1 if other == axis else 1 for other in range(3)])
     return inside

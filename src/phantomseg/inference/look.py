@@ -26,7 +26,7 @@ PROBABLE = 0.5
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
 SURE = 0.01  # probability from 0 or 1, within which nothing fades
 MOST_VOXELS = 16e6  # of a look; brains of the size that the network knows have a twentieth
-FEWEST_VOXELS = 300  # of a brain in the first look: no sample of the training has a smaller one
+FEWEST_VOXELS = 300  # of a brain: no sample of the training has a smaller one
 FACE_AREA = 2 / 3  # of a smooth surface, for each face of its staircase of voxels
 
 

@@ -34,7 +34,7 @@ def restore(probabilities: torch.Tensor, prepared: Prepared, labels: LabelSet) -
 
 def label_values(probabilities: torch.Tensor, grid: Grid, onto: Grid, labels: LabelSet) -> np.ndarray:
     """Ids of the most probable labels on another grid with the same axes, uint8 or int16."""
-    places = _places(grid, onto)
+    places = places_on(grid, onto)
     inside = [_inside(place, size) for place, size in zip(places, grid.shape, strict=True)]
     smallest = labels.ids.astype(np.uint8 if labels.ids.max() < 256 else np.int16)
     values = np.zeros(onto.shape, dtype=smallest.dtype)  # outside the network's grid there is background
@@ -54,7 +54,7 @@ def restored(field: torch.Tensor, prepared: Prepared, outside: float) -> np.ndar
     low, high = content_box((field != outside).numpy())
     low, high = np.maximum(low - 1, 0), np.minimum(high + 1, field.shape)  # a voxel farther, all is `outside`
     near = field[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    places = [place - a for place, a in zip(_places(prepared.grid, prepared.canonical), low, strict=True)]
+    places = [place - a for place, a in zip(places_on(prepared.grid, prepared.canonical), low, strict=True)]
     inside = [_inside(place, size) for place, size in zip(places, near.shape, strict=True)]
     value = _interpolated(near[None].float(), [place[slice(*ends)] for place, ends in zip(places, inside, strict=True)])
     voxels = np.full(prepared.canonical.shape, outside, dtype=np.float32)
@@ -62,8 +62,8 @@ def restored(field: torch.Tensor, prepared: Prepared, outside: float) -> np.ndar
     return onto_scan(voxels, prepared.scan).voxels
 
 
-def _places(grid: Grid, onto: Grid) -> list[np.ndarray]:
-    """Where the voxels of `onto` lie along each axis of `grid`: the map is a factor and a shift an axis."""
+def places_on(grid: Grid, onto: Grid) -> list[np.ndarray]:
+    """Where the voxels of `onto` lie along each axis of `grid`, in voxels: the map is a factor and a shift an axis."""
     to_grid = np.linalg.inv(grid.affine) @ onto.affine
     return [to_grid[axis, axis] * np.arange(n) + to_grid[axis, 3] for axis, n in enumerate(onto.shape)]
 

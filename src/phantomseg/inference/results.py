@@ -135,8 +135,8 @@ def _brain(to: Written) -> list[PurePath]:
 
 def _masked(to: Written, mask: Image) -> list[PurePath]:
     write_image(to.folder / to.names.mask, mask)
-    outside = min(0.0, float(to.scan.voxels.min()))  # air of computed tomography is not 0
     inside = to.scan.voxels.copy(order="K")  # np.where would turn the order of memory, and writing turn it back
+    outside = min(inside.min(), inside.dtype.type(0))  # air of computed tomography is not 0
     np.copyto(inside, outside, where=mask.voxels == 0)
     write_image(to.folder / to.names.brain, to.scan.with_voxels(inside))
     return [

@@ -19,7 +19,7 @@ from phantomseg.errors import ScanError
 from phantomseg.image.distance import signed_distance
 from phantomseg.image.finding import Finding
 from phantomseg.image.grid import canonical
-from phantomseg.image.image import Image
+from phantomseg.image.image import Image, spacing_mm
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.bare import stripped_before
 from phantomseg.inference.find import Box
@@ -35,12 +35,13 @@ from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
 BRAIN = "brain"  # label set
-FIRST_VOXELS = 96  # of the longest axis of the content at scale 1, where the model does not say
+FIRST_VOXELS = 96  # of the longest axis of the content at scale 1
 SCALES = (0.75, 0.5, 1.0)  # of the first look's voxels, one after the other until a brain is found; coarse ones leak
 LOOKS = 3  # closer ones
 SAME_SIZE = 0.05  # change of the spacing, in its logarithm, at which another look tells nothing new
 MARGIN = 0.25  # of the brain's longest diameter, around it
 REACH_VOXELS = 8  # of distances that the network does not predict
+FARTHEST = 0.99  # of that reach, to which a border may go
 AT_EDGE = 0.01  # voxels of the network, or mm, from a surface at least
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
 DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
@@ -103,10 +104,10 @@ def strip(
     final = look if kept is None else replace(look, piece=kept[1], judged=False)
     reach = model.distance_voxels or REACH_VOXELS
     reach_mm = reach * look.spacing_mm
-    if not abs(border_mm) <= reach_mm and is_brain(look):
+    if not abs(border_mm) <= FARTHEST * reach_mm and is_brain(look):
         raise ScanError(
-            f"border is {border_mm:g} mm, and the network sees {reach_mm:.3g} mm around the surface of this brain; "
-            "choose one nearer to 0"
+            f"border is {border_mm:g} mm, wanted at most {FARTHEST * reach_mm:.3g} mm either way, as distances to the "
+            "surface of this brain are cut off there; choose one nearer to 0"
         )
     voxels = _distance_voxels(final, kept is None and model.distance_voxels is not None, reach)
     distance = restored(voxels, look.prepared, reach)
@@ -115,6 +116,7 @@ def strip(
         distance = np.abs(distance, out=distance)
         np.maximum(distance, AT_EDGE, out=distance)
         np.negative(distance, out=distance, where=kept[0])
+    brain_ml = float((distance < 0).sum()) * scan.voxel_volume_mm3 / 1000
     mask = scan.with_voxels((distance < (border_mm if is_brain(look) else 0.0)).astype(np.uint8))
     labels = label_set(MASK)
     volumes = hard_volumes(mask, labels)
@@ -127,7 +129,7 @@ def strip(
         reach_mm=reach_mm,
         spacing_mm=look.spacing_mm,
         sureness=look.sureness,
-        findings=_findings(look, volumes["brain"] / 1000, species, kept is not None),
+        findings=_findings(look, brain_ml, species, kept is not None),
     )
 
 
@@ -150,10 +152,9 @@ def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None
 
 def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Look:
     """The first look of several scales that shows a brain, or the one that is the surest."""
-    voxels = min(model.crop_voxels or (FIRST_VOXELS,))
     looks: list[Look] = []
     for scale in SCALES:
-        looks.append(_closer(look, look(scale * longest_mm / voxels), model.spacing_mm))
+        looks.append(_closer(look, look(scale * longest_mm / FIRST_VOXELS), model.spacing_mm))
         if is_brain(looks[-1]):
             break
     return max(looks, key=lambda one: one.sureness)
@@ -188,9 +189,9 @@ def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | 
     probable = (probability > PROBABLE).numpy()
     if result.prepared.middle is None:
         probable[:] = False
-    spacing_mm = np.full(3, model.spacing_mm)
-    piece = cc3d.largest_k(closed(probable, spacing_mm, SULCI_MM), k=1, connectivity=6) > 0
-    return Look(result.prepared, probability, piece, model.spacing_mm, judged=False)
+    spacing = spacing_mm(result.prepared.grid.affine)  # the scan's own, where it is about the model's
+    piece = cc3d.largest_k(closed(probable, spacing, SULCI_MM), k=1, connectivity=6) > 0
+    return Look(result.prepared, probability, piece, float(spacing.prod() ** (1 / 3)), judged=False)
 
 
 def is_brain(look: Look) -> bool:
@@ -200,9 +201,13 @@ def is_brain(look: Look) -> bool:
 
 def _distance_voxels(look: Look, predicted: bool, reach: int) -> torch.Tensor:
     """Signed distance to the surface of the piece in voxels, up to `reach`, (I, J, K); what it encloses is inside."""
-    solid = torch.from_numpy(ndimage.binary_fill_holes(look.piece) if is_brain(look) else np.zeros_like(look.piece))
+    if not is_brain(look):
+        return torch.full(look.piece.shape, float(reach))
+    solid = torch.from_numpy(ndimage.binary_fill_holes(look.piece))
     if not predicted:
-        return signed_distance(solid, reach)
+        exact = signed_distance(solid, reach)
+        faded = PROBABLE - look.probability  # says where between two voxels the surface is
+        return torch.where((exact.abs() <= 0.5) & ((faded < 0) == solid), faded, exact)
     distance = torch.logit(look.probability.clamp(1e-4, 1 - 1e-4)).mul_(-SOFT_VOXELS)
     if not torch.equal(distance < 0, solid):
         # what the network says beyond a voxel from the surface is of other pieces, or of holes
@@ -216,11 +221,11 @@ def _findings(look: Look, brain_ml: float, species: str, kept_whole: bool) -> tu
     if not is_brain(look):
         return (Finding("warning", "no brain was found; the mask is empty", "give --species, or crop to the head"),)
     sure = f", {look.sureness:.2f} sure" if look.judged else ""
-    what = f"brain of {brain_ml:.3g} ml{sure}, seen with voxels of {look.spacing_mm:.2g} mm"
-    if look.judged and look.sureness < DOUBTFUL:
-        return (Finding("warning", f"{what}: doubtful", "look at the mask before any use"),)
+    what = f"brain of {brain_ml:.4g} ml{sure}, seen with voxels of {look.spacing_mm:.2g} mm"
     if kept_whole:
         what = f"{what}; it was stripped before, and keeps all that the scan shows"
+    if look.judged and look.sureness < DOUBTFUL:
+        return (Finding("warning", f"{what}: doubtful", "look at the mask before any use"),)
     if species != AUTO and not species_range_ml(species)[0] <= brain_ml <= species_range_ml(species)[1]:
         usual = "{:g} to {:g} ml".format(*species_range_ml(species))
         return (Finding("warning", f"{what}; usual in {species}: {usual}", "leave --species out, or look at the mask"),)

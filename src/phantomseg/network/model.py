@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from phantomseg.errors import ModelError, one_sentence
+from phantomseg.image.distance import LONGEST_REACH
 from phantomseg.image.files import write_atomically
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.network.fast import FastConfig, FastNet
@@ -129,6 +130,8 @@ def load_model(folder: Path) -> Model:
         spacing_mm, record = float(description["spacing_mm"]), description["record"]
         if not spacing_mm > 0:
             raise ModelError(f"spacing_mm is {spacing_mm}, wanted more than 0")
+        if (reach := record.get("recipe", {}).get("distance_voxels")) not in (None, *range(2, LONGEST_REACH)):
+            raise ModelError(f"distance_voxels is {reach}, wanted 2 to {LONGEST_REACH - 1}")
         calibration = _calibration(folder / "calibration.json", description["weights_sha256"])
     except Exception as error:
         reason = one_sentence(error)

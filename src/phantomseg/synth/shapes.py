@@ -24,10 +24,10 @@ class ShapesSettings:
     """How solids are drawn; thicknesses of shells are shares of the brain's radius."""
 
     crop_voxels: tuple[int, int, int] = (96, 128, 128)
-    human_mm: float = 1.5  # voxel at which a human brain is as large as it is in use
+    human_mm: float = 1.5  # voxel that use begins with; a human brain is drawn as large as at 1.75 mm
     brain_share: Distribution = Uniform(0.15, 1.2)  # longest diameter, of the frame's shortest axis
     usual_probability: float = 0.75
-    usual_share: Distribution = Uniform(0.65, 0.83)  # mean diameter, as in use, where looks bring brains to this size
+    usual_share: Distribution = Uniform(0.65, 0.83)  # mean diameter; looks bring brains to about one size
     aspect: Distribution = Uniform(0.5, 1.0)  # of the two shorter axes to the longest
     exponent: Distribution = Uniform(1.8, 3.0)
     off_centre: Distribution = Uniform(-0.25, 0.25)  # of the brain's middle, of the frame; half of it if usual
@@ -189,7 +189,8 @@ def _draw_inside(settings: ShapesSettings, radius: float, alone: bool, rng: np.r
         fold=fold if folded else 0.0,
         fold_depth=radius * rng.uniform(0.15, 0.6),
         fluid=rng.uniform(0.0, 0.16) * fold,
-        cortex=cortex if rng.uniform() < 0.8 else 0.0,
+        # a smooth layer around a brain is fluid or skull far more often than it is cortex
+        cortex=cortex if rng.uniform() < (0.8 if folded else 0.3) else 0.0,
         parts=int(rng.integers(1 + alone, 7)),
         part=max(3.0, radius * settings.part_share.draw(rng, 1)[0]),
         ventricle=radius * rng.uniform(0.2, 0.6) if ventricle else 0.0,

@@ -221,8 +221,8 @@ def test_recipes_that_need_templates_say_so(tmp_path: Path, capfd: pytest.Captur
         ({"pumba": {}}, r"recipe has 2 of the tables \[pose\], \[shapes\] and \[pumba\], wanted one"),
         ({"shapes": None}, "recipe has 0 of the tables"),
         ({"findings": {}}, r"\[shape\] or \[findings\] without \[pose\]"),
-        ({"target": "border"}, "distance_voxels 6 and target 'border', wanted 2 to 8 and target 'mask'"),
-        ({"distance_voxels": 9}, "distance_voxels 9 and target 'mask'"),
+        ({"distance_voxels": 6}, "distance_voxels 6 and target 'border', wanted 2 to 8 and target 'mask'"),
+        ({"target": "mask", "distance_voxels": 9}, "distance_voxels 9 and target 'mask'"),
     ],
 )
 def test_recipes_of_shapes_that_cannot_be_used(changes: dict, message: str) -> None:

@@ -44,7 +44,7 @@ REACH_VOXELS = 8  # of distances that the network does not predict
 FARTHEST = 0.99  # of that reach, to which a border may go
 AT_EDGE = 0.01  # voxels of the network, or mm, from a surface at least
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
-DOUBTFUL, NO_BRAIN = 0.8, 0.6  # sureness of a look below which a brain is doubtful, and below which there is none
+DOUBTFUL, NO_BRAIN = 0.8, 0.5  # sureness of a look below which a brain is doubtful, and below which there is none
 
 
 @dataclass(frozen=True, eq=False)

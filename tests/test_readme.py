@@ -11,10 +11,12 @@ import nibabel as nib
 import numpy as np
 import phantom
 import pytest
+from scipy import ndimage
 
 from phantomseg.cli.main import app, main
 from phantomseg.image.files import read_image
 from phantomseg.inference.segment import segment
+from phantomseg.inference.strip import strip
 from phantomseg.labels import label_set, label_set_names
 from phantomseg.models import find_model, model_names
 
@@ -82,10 +84,20 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     assert find_model().labels == label_set("head")
     strip_folder = resources.files("phantomseg.models") / "strip"
     assert sum(path.stat().st_size for path in Path(str(strip_folder)).iterdir()) <= 8e6
-    assert find_model("strip").distance_voxels is not None
+    assert find_model("strip").labels == label_set("border")
     assert {command.name for command in app.registered_commands} == {
         "segment", "strip", "inspect", "synthesize", "prepare", "train", "evaluate", "card", "doctor",
     }  # fmt: skip
+
+
+def test_shipped_model_strips_the_mni_average_in_any_contrast() -> None:
+    path = resources.files("nilearn.datasets") / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    scan = read_image(Path(str(path)))
+    inside = ndimage.binary_fill_holes(scan.voxels > 0)
+    for voxels in (scan.voxels, np.where(inside, scan.voxels.max() - scan.voxels, 0)):
+        found = strip(scan.with_voxels(voxels), find_model("strip"), keep_stripped=False).image.voxels > 0
+        assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
+    assert np.array_equal(strip(scan, find_model("strip")).image.voxels > 0, inside)  # it was stripped before
 
 
 def test_shipped_model_segments_the_mni_average_with_sides_where_they_belong() -> None:

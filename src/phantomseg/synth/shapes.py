@@ -24,7 +24,7 @@ class ShapesSettings:
     """How solids are drawn; thicknesses of shells are shares of the brain's radius."""
 
     crop_voxels: tuple[int, int, int] = (96, 128, 128)
-    human_mm: float = 1.5  # voxel that use begins with; a human brain is drawn as large as at 1.75 mm
+    human_mm: float = 1.65  # voxel that use begins with; a human brain is drawn as large as at 1.75 mm
     brain_share: Distribution = Uniform(0.15, 1.2)  # longest diameter, of the frame's shortest axis
     usual_probability: float = 0.75
     usual_share: Distribution = Uniform(0.65, 0.83)  # mean diameter; looks bring brains to about one size

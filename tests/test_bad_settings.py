@@ -110,7 +110,7 @@ def test_recipes_that_cannot_be_used(tmp_path: Path, templates: Path, capfd: Cap
         (("--steps", 1, "--start", "nothing"), "no model 'nothing'"),
         (
             ("--steps", 1, "--start", "strip"),
-            "predicts 'border' with network 'fast' .*, this run wants 'head'",
+            "predicts 'border' with .* distance_voxels None, this run wants 'head' .* None",
         ),
         (("--steps", 1, "--start", "head", "--features", "8,16"), "has features already; leave out --features, or"),
         (("--steps", 1, "--network", "unet", "--features", "8,16"), "given for network 'unet', wanted fast; leave one"),

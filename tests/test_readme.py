@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from phantomseg.cli.main import app, main
 from phantomseg.image.files import read_image
+from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.inference.strip import strip
 from phantomseg.labels import label_set, label_set_names
@@ -26,6 +27,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def mni_average() -> Image:
+    path = resources.files("nilearn.datasets") / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    return read_image(Path(str(path)))
 
 
 @pytest.fixture
@@ -91,8 +97,7 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
 
 
 def test_shipped_model_strips_the_mni_average_in_any_contrast() -> None:
-    path = resources.files("nilearn.datasets") / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    scan = read_image(Path(str(path)))
+    scan = mni_average()
     inside = ndimage.binary_fill_holes(scan.voxels > 0)
     for voxels in (scan.voxels, np.where(inside, scan.voxels.max() - scan.voxels, 0)):
         found = strip(scan.with_voxels(voxels), find_model("strip"), keep_stripped=False).image.voxels > 0
@@ -101,8 +106,7 @@ def test_shipped_model_strips_the_mni_average_in_any_contrast() -> None:
 
 
 def test_shipped_model_segments_the_mni_average_with_sides_where_they_belong() -> None:
-    path = resources.files("nilearn.datasets") / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    scan = read_image(Path(str(path)))
+    scan = mni_average()
     result = segment(scan, find_model(), "freesurfer")
     assert result.image.shape == scan.shape and np.array_equal(result.image.affine, scan.affine)
     names = result.labels.names

@@ -55,13 +55,13 @@ def test_scales_are_tried_until_one_shows_a_brain(model: Model) -> None:
             tried.append(spacing_mm)
         return seen(spacing_mm, HUMAN_ML, 0.9 if len(tried) == 2 else 0.4)
 
-    found = stripping._searched(look, 192.0, model)
+    found = stripping._searched(look, 192.0, model.spacing_mm)
     assert tried == [1.5, 1.0] and found.sureness == 0.9
 
 
 def test_the_surest_look_is_what_is_told_where_none_is_sure(model: Model) -> None:
     sure = iter([0.2, 0.2, 0.4, 0.4, 0.3, 0.3])
-    found = stripping._searched(lambda spacing, box=None: seen(spacing, HUMAN_ML, next(sure)), 192.0, model)
+    found = stripping._searched(lambda spacing, box=None: seen(spacing, HUMAN_ML, next(sure)), 192.0, model.spacing_mm)
     assert found.sureness == 0.4
 
 
@@ -99,20 +99,19 @@ def test_a_small_brain_in_a_large_scan_is_found_by_finer_voxels(model: Model) ->
     small = Image(voxels, np.diag([2.5, 2.5, 2.5, 1]))
     first = stripping.look_at(small, small, model, 2.5, stripping.content_of(small), 8e9)
     assert not first.found and 50 < (first.probability > 0.5).sum() < FEWEST_VOXELS
-    assert np.array_equal(strip(small, model).image.voxels[30:100].any((1, 2)).nonzero()[0].min() > 25, True)
+    found = np.argwhere(strip(small, model).image.voxels)
+    assert len(found) and found[:, 0].min() > 55
 
 
-@pytest.mark.parametrize(
-    ("limit", "level", "words"), [("NO_BRAIN", "warning", "no brain"), ("DOUBTFUL", "warning", "doubtful")]
-)
+@pytest.mark.parametrize(("limit", "words"), [("NO_BRAIN", "no brain"), ("DOUBTFUL", "doubtful")])
 def test_unsure_brains_are_none_or_doubtful(
-    model: Model, scan: Image, monkeypatch: pytest.MonkeyPatch, limit: str, level: str, words: str
+    model: Model, scan: Image, monkeypatch: pytest.MonkeyPatch, limit: str, words: str
 ) -> None:
     sureness = strip(scan, model).sureness
     monkeypatch.setattr(stripping, limit, sureness + 0.001)
     found = strip(scan, model)
     (finding,) = found.findings
-    assert finding.level == level and words in finding.what
+    assert finding.level == "warning" and words in finding.what
     assert found.image.voxels.any() == (limit == "DOUBTFUL")
     assert (np.ptp(found.distance_mm.voxels) == 0) == (limit == "NO_BRAIN")
 

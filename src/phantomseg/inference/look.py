@@ -13,7 +13,7 @@ from phantomseg.errors import MemoryLimitError, ScanError
 from phantomseg.image.grid import Grid, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import rescaled
-from phantomseg.inference.find import CONTENT, Box, box_of
+from phantomseg.inference.find import CONTENT, PROBABLE, Box, box_of
 from phantomseg.inference.memory import needed_bytes
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared
@@ -22,7 +22,6 @@ from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 
 MASK = "mask"
-PROBABLE = 0.5
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
 SURE = 0.01  # probability from 0 or 1, within which nothing fades
 MOST_VOXELS = 16e6  # of a look; brains of the size that the network knows have a twentieth

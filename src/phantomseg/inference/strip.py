@@ -22,8 +22,8 @@ from phantomseg.image.grid import canonical
 from phantomseg.image.image import Image, spacing_mm
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.bare import stripped_before
-from phantomseg.inference.find import Box
-from phantomseg.inference.look import MASK, PROBABLE, Look, TooLargeError, content_of, look_at
+from phantomseg.inference.find import PROBABLE, Box
+from phantomseg.inference.look import MASK, Look, TooLargeError, content_of, look_at
 from phantomseg.inference.restore import restored
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml, species_range_ml
@@ -145,16 +145,16 @@ def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None
 
     if species == AUTO:
         low, high = content.voxels(image.affine, 0.0)
-        return _searched(look, float(((high - low) * image.spacing_mm).max()), model)
+        return _searched(look, float(((high - low) * image.spacing_mm).max()), model.spacing_mm)
     first = look(spacing_for(species_ml()[species], model.spacing_mm))
     return look(first.spacing_mm, _around(first)) if first.found else first
 
 
-def _searched(look: Callable[..., Look], longest_mm: float, model: Model) -> Look:
+def _searched(look: Callable[..., Look], longest_mm: float, human_mm: float) -> Look:
     """The first look of several scales that shows a brain, or the one that is the surest."""
     looks: list[Look] = []
     for scale in SCALES:
-        looks.append(_closer(look, look(scale * longest_mm / FIRST_VOXELS), model.spacing_mm))
+        looks.append(_closer(look, look(scale * longest_mm / FIRST_VOXELS), human_mm))
         if is_brain(looks[-1]):
             break
     return max(looks, key=lambda one: one.sureness)

@@ -133,6 +133,14 @@ def test_evaluate_merge_sides(tmp_path: Path, capfd: Capture) -> None:
     assert "mean Dice 1.000, wrong side 66.67 %" in capfd.readouterr().out
 
 
+def test_evaluate_tolerance(tmp_path: Path, capfd: Capture) -> None:
+    paths = [label_map(tmp_path / "p.nii.gz", 16, 0, 0), label_map(tmp_path / "r.nii.gz", 0, 0, 16)]
+    for mm, share in (("0.5", "0.0"), ("1", "0.5"), ("2", "1.0")):
+        assert command.run("evaluate", *paths, "--tolerance", mm, "-o", tmp_path / "rows.csv") == 0
+        rows = {row["structure"]: row for row in table(tmp_path / "rows.csv")}
+        assert rows["brain-stem"]["nsd"] == share and f"NSD {mm} mm" in " ".join(capfd.readouterr().out.split())
+
+
 def test_evaluate_labels(tmp_path: Path) -> None:
     paths = [label_map(tmp_path / f"{name}.nii.gz", 1, 2, 2, 0) for name in "pr"]
     assert command.run("evaluate", *paths, "--labels", "brain", "-o", tmp_path / "rows.csv") == 0
@@ -150,6 +158,7 @@ def test_every_flag_is_tested() -> None:
     command.check_every_flag_is_tested("prepare", prepared)
     scored = dict.fromkeys(("prediction", "reference", "output"), test_evaluate)
     scored |= {"merge_sides": test_evaluate_merge_sides, "labels": test_evaluate_labels}
+    scored |= {"tolerance": test_evaluate_tolerance}
     command.check_every_flag_is_tested("evaluate", scored)
 
 

@@ -11,8 +11,8 @@ import pytest
 from phantomseg.errors import GeometryError, LabelError, ScanError
 from phantomseg.evaluation.dataset import Case, find_cases
 from phantomseg.evaluation.evaluate import Row, evaluate, write_rows
-from phantomseg.evaluation.laterality import laterality_error, merge_sides
-from phantomseg.evaluation.overlap import overlap
+from phantomseg.evaluation.laterality import laterality_error, merge_sides, swap_corrected
+from phantomseg.evaluation.overlap import component_count, overlap, soft_dice
 from phantomseg.evaluation.surface import SurfaceDistances, surface_distances
 from phantomseg.image.image import Image
 from phantomseg.labels import label_set
@@ -38,7 +38,12 @@ def label_map(values: list[int], spacing: tuple[float, ...] = (1, 1, 1)) -> Imag
 
 
 def scores(row: Row) -> tuple[float, float, float]:
-    return row.dice, row.hd95_mm, row.nsd_1mm
+    return row.dice, row.hd95_mm, row.nsd
+
+
+# where four voxels of a face and one above them meet: a triangle of half a face, and two of (1, 1, 1) / 8 and
+# (2, 2, 2) / 8 faces
+CORNER_OF_FIVE = 1 / 2 + math.sqrt(3) / 8 + math.sqrt(3) / 4
 
 
 def test_overlap_by_hand() -> None:
@@ -49,6 +54,40 @@ def test_overlap_by_hand() -> None:
     assert found.reference.tolist() == [2, 3, 0, 0]
     assert found.both.tolist() == [1, 2, 0, 0]
     np.testing.assert_allclose(found.dice, [1 / 2, 2 / 3, NAN, 0])
+    np.testing.assert_allclose(found.jaccard, [1 / 3, 2 / 4, NAN, 0])
+    np.testing.assert_allclose(found.volume_error, [0, 0, NAN, INF])
+    np.testing.assert_allclose(found.volume_similarity, [1, 1, NAN, 0])
+    uneven = overlap(np.array([1, 1, 1, 0]), np.array([1, 2, 0, 0]), np.array([1, 2]))
+    np.testing.assert_allclose(uneven.volume_error, [2, -1])
+    np.testing.assert_allclose(uneven.volume_similarity, [1 - 2 / 4, 0])
+
+
+def test_soft_dice_by_hand() -> None:
+    predicted = np.array([[[[0.5, 1.0]]], [[[0.25, 0.0]]], [[[0.0, 0.0]]], [[[0.1, 0.0]]]])
+    reference = np.array([[[[0, 1]]], [[[1, 0]]], [[[0, 0]]], [[[0, 0]]]])
+    np.testing.assert_allclose(soft_dice(predicted, reference), [2 / 2.5, 0.5 / 1.25, NAN, 0])
+    hard = np.array([[[[0, 1, 1, 0]]]])
+    assert soft_dice(hard, hard[..., ::-1]).tolist() == [1] and soft_dice(hard, 1 - hard).tolist() == [0]
+
+
+def test_component_count_by_hand() -> None:
+    two = block((0, 0, 0), 2) | block((4, 4, 4), 2)
+    assert component_count(two) == 2
+    assert component_count(two | block((2, 2, 2), 2)) == 1  # they touch by corners
+    assert component_count(np.zeros((3, 3, 3), bool)) == 0
+    assert component_count(np.array([[[True, False, True]]])) == 2
+
+
+def test_swapped_sides_are_corrected_by_hand() -> None:
+    labels = label_set("freesurfer")
+    reference = np.array([12, 12, 51, 51, 16, 11])
+    swapped = np.array([51, 51, 12, 0, 16, 0])
+    assert swap_corrected(swapped, reference, labels).tolist() == [12, 12, 51, 0, 16, 0]
+    mostly_right = np.array([12, 12, 12, 51, 16, 11])
+    assert swap_corrected(mostly_right, reference, labels) is mostly_right
+    assert swap_corrected(np.array([16, 0]), np.array([16, 16]), labels).tolist() == [16, 0]
+    brain = np.array([1, 2])
+    assert swap_corrected(brain, brain, label_set("brain")) is brain  # a set without sides
 
 
 def test_two_single_voxels_2_mm_apart() -> None:
@@ -65,18 +104,19 @@ def test_two_single_voxels_2_mm_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "shift, spacing, outer, inner, nsd",
+    "shift, spacing, outer, inner",
     [
-        ((1, 0, 0), (1, 1, 1), 1, 1, 1),
-        ((1, 0, 0), (2, 1, 1), 2, 1, 40 / 56),
-        ((0, 1, 0), (2, 1, 1), 1, 1, 1),
-        ((0, 0, 1), (2, 1, 3), 3, 1, 40 / 56),
-        ((0, 1, 0), (2, 3, 2), 3, 2, 36 / 56),
+        ((1, 0, 0), (1, 1, 1), 1, 1),
+        ((1, 0, 0), (2, 1, 1), 2, 1),
+        ((0, 1, 0), (2, 1, 1), 1, 1),
+        ((0, 0, 1), (2, 1, 3), 3, 1),
+        ((0, 1, 0), (2, 3, 2), 3, 2),
     ],
 )
-def test_a_cube_shifted_by_one_voxel(shift: tuple, spacing: tuple, outer: float, inner: float, nsd: float) -> None:
+def test_a_cube_shifted_by_one_voxel(shift: tuple, spacing: tuple, outer: float, inner: float) -> None:
     # of 4³ corners 56 are on the surface: the face left behind is one step away (16), the middle of the face
     # that is now inside is one step from the nearest face (4), all others are shared (36)
+    nsd = nsd_of_shifted_cube(shift.index(1), spacing, outer <= 1, inner <= 1)
     cube, moved = block((2, 2, 2), 3), block(tuple(np.add((2, 2, 2), shift)), 3)
     for found in (distances(cube, moved, *spacing), distances(moved, cube, *spacing)):
         expected = sorted([0] * 36 + [inner] * 4 + [outer] * 16)
@@ -84,6 +124,21 @@ def test_a_cube_shifted_by_one_voxel(shift: tuple, spacing: tuple, outer: float,
         assert sorted(found.reference_to_predicted) == expected
         assert found.hd95_mm == outer
         assert found.nsd(1) == pytest.approx(nsd)
+
+
+def nsd_of_shifted_cube(axis: int, spacing: tuple, outer: bool, inner: bool) -> float:
+    """Share of the area within 1 mm, by hand: 8 corners, 24 elements on edges, 24 in the middle of faces.
+
+    A voxel of spacings x, y, z has a corner area of √((yz)² + (xz)² + (xy)²) / 8; on an edge along x two rectangles of
+    x · √(y² + z²) / 4 each; in a face across x the whole y · z.
+    """
+    x, y, z = spacing
+    corner = math.hypot(y * z, x * z, x * y) / 8
+    edge = [spacing[a] * math.hypot(*(spacing[b] for b in range(3) if b != a)) / 2 for a in range(3)]
+    face = [x * y * z / spacing[a] for a in range(3)]
+    total = 8 * corner + 8 * sum(edge) + 8 * sum(face)
+    left_behind = 4 * corner + 4 * sum(edge[a] for a in range(3) if a != axis) + 4 * face[axis]
+    return (total - left_behind * (not outer) - 4 * face[axis] * (not inner)) / total
 
 
 def test_hd95_ignores_a_small_bump() -> None:
@@ -95,7 +150,15 @@ def test_hd95_ignores_a_small_bump() -> None:
     assert sorted(found.predicted_to_reference) == [0] * 98 + [1] * 4
     assert found.reference_to_predicted.tolist() == [0] * 98
     assert found.hd95_mm == 0
-    assert found.nsd(0.5) == pytest.approx(196 / 200) and found.nsd(1) == 1
+    # cube: 8 corners of √3/8, 36 elements on edges of √2/2, 54 in faces of 1; the bump has 4 new corners, and the 4
+    # elements at its foot, which had 1 each, touch five voxels now
+    cube_area = math.sqrt(3) + 18 * math.sqrt(2) + 54
+    top = 4 * math.sqrt(3) / 8
+    foot = 4 * (CORNER_OF_FIVE - 1)
+    assert found.nsd(1) == 1
+    assert found.nsd(0.5) == pytest.approx((2 * cube_area + foot) / (2 * cube_area + foot + top))
+    assert found.mean_mm == pytest.approx(top / (2 * cube_area + foot + top))
+    assert found.means_mm == (pytest.approx(top / (cube_area + foot + top)), 0)
 
 
 def test_identical_masks_at_the_border_of_the_volume() -> None:
@@ -141,8 +204,11 @@ def test_evaluate_by_hand() -> None:
     ventricle = rows["left lateral ventricle"]
     assert ventricle.dice == pytest.approx(2 / 3)
     assert (ventricle.predicted_mm3, ventricle.reference_mm3) == (6, 12)
+    assert (ventricle.jaccard, ventricle.volume_error) == (0.5, -0.5)
+    assert ventricle.volume_similarity == pytest.approx(1 - 1 / 3)
+    assert (ventricle.predicted_components, ventricle.reference_components) == (1, 1)
     # four corners lie on the common face, the four at the end of the reference 1 mm away
-    assert ventricle.hd95_mm == 1 and ventricle.nsd_1mm == 1
+    assert ventricle.hd95_mm == 1 and ventricle.nsd == 1
     assert scores(rows["brain-stem"]) == (1, 0, 1)
     for one_empty in ("left putamen", "right putamen", "left caudate", "cerebrospinal fluid"):
         assert scores(rows[one_empty]) == (0, INF, 0)
@@ -189,14 +255,19 @@ def test_evaluate_rejects_what_cannot_be_compared() -> None:
 
 
 def test_rows_as_csv(tmp_path: Path) -> None:
-    rows = [Row("left putamen", 0.5, 1.25, 0.75, 10.0, 12.0), Row("nose", NAN, NAN, NAN, 0.0, 0.0)]
-    write_rows(tmp_path / "new" / "rows.csv", [*rows, Row("ear", 0.0, INF, 0.0, 3.0, 0.0)])
+    rows = [
+        Row("left putamen", 0.5, 1 / 4, 1.25, 0.5, 0.75, -0.25, 0.875, 9.0, 12.0, 2, 1),
+        Row("nose", *[NAN] * 7, 0.0, 0.0, 0, 0),
+        Row("ear", 0.0, 0.0, INF, INF, 0.0, INF, 0.0, 3.0, 0.0, 1, 0),
+    ]
+    write_rows(tmp_path / "new" / "rows.csv", rows)
     text = (tmp_path / "new" / "rows.csv").read_text(encoding="utf-8")
     assert text.splitlines() == [
-        "structure,dice,hd95_mm,nsd_1mm,predicted_mm3,reference_mm3",
-        "left putamen,0.5,1.25,0.75,10.0,12.0",
-        "nose,,,,0.0,0.0",
-        "ear,0.0,inf,0.0,3.0,0.0",
+        "structure,dice,jaccard,hd95_mm,mean_surface_mm,nsd,volume_error,volume_similarity,"
+        "predicted_mm3,reference_mm3,predicted_components,reference_components",
+        "left putamen,0.5,0.25,1.25,0.5,0.75,-0.25,0.875,9.0,12.0,2,1",
+        "nose,,,,,,,,0.0,0.0,0,0",
+        "ear,0.0,0.0,inf,inf,0.0,inf,0.0,3.0,0.0,1,0",
     ]
     assert len(list(csv.DictReader(text.splitlines()))) == 3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from phantomseg.errors import LabelError
-from phantomseg.labels import Label, LabelSet, label_set, label_set_names, merge
+from phantomseg.labels import Label, LabelSet, has_merge, label_set, label_set_names, merge
 from phantomseg.labels.merge import merge_names
 
 # fmt: off
@@ -15,6 +15,11 @@ SYNTHSEG = [
 # fmt: on
 MERGES = [name.split(" to ") for name in merge_names()]
 SIDED = ["evaluation", "freesurfer", "generation", "head"]
+TOOLS = ["aseg", "brainchop", "gif", "gouhfi", "neuromorphometrics", "siam", "tissue"]
+NOT_SPLIT = {  # values of a set that a merge leaves out, as they lie in two of its labels
+    ("evaluation", "matter"): {654, 656},
+    ("evaluation", "mask"): {656},
+}
 
 
 def name_of(labels: str, value: int) -> str:
@@ -24,6 +29,10 @@ def name_of(labels: str, value: int) -> str:
 
 def become(source: str, target: str, *values: int) -> list[int]:
     return merge(source, target).apply(np.array(values)).tolist()
+
+
+def named(tool: str, *values: int) -> list[str]:
+    return [name_of("evaluation", value) for value in become(tool, "evaluation", *values)]
 
 
 def small(*labels: Label) -> LabelSet:
@@ -48,7 +57,9 @@ def test_every_set_loads(name: str) -> None:
 
 def test_values_of_the_sets() -> None:
     assert label_set("freesurfer").ids.tolist() == SYNTHSEG
-    assert label_set("evaluation").ids.tolist() == [*SYNTHSEG, 602, 630]
+    sideless = [602, 603, 604, 605, 607, 610, 611, 612, 613, 617, 618, 626, 628, 630]
+    assert label_set("evaluation").ids.tolist() == [*SYNTHSEG, *sideless, *range(651, 657)]
+    assert label_set("matter").names == ("background", "grey matter", "white matter", "ventricles")
     assert label_set("siam").ids.tolist() == list(range(17))
     assert label_set("brain").ids.tolist() == [0, 1, 2]
     assert label_set("tissue").ids.tolist() == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
@@ -80,7 +91,11 @@ def test_mirror_of_known_values(name: str) -> None:
 def test_merge_is_total_and_its_targets_exist(source: str, target: str) -> None:
     found = merge(source, target)
     if source in label_set_names():
-        assert list(found.source_ids) == label_set(source).ids.tolist()
+        missing = set(label_set(source).ids.tolist()) - set(found.source_ids)
+        assert missing == NOT_SPLIT.get((source, target), set())
+        # BIDS has grey matter and lesions, which the set of this name does not
+        beyond = set(found.source_ids) - set(label_set(source).ids.tolist())
+        assert beyond == ({1, 7} if source == "tissue" else set())
     assert list(found.source_ids) == sorted(set(found.source_ids))
     assert set(found.target_ids) <= set(label_set(target).ids.tolist())
     assert (found.channels >= 0).all()
@@ -90,15 +105,17 @@ def test_merge_is_total_and_its_targets_exist(source: str, target: str) -> None:
 @pytest.mark.parametrize("source, target", [pair for pair in MERGES if pair[0] in SIDED])
 def test_merge_keeps_sides(source: str, target: str) -> None:
     found, before, after = merge(source, target), label_set(source), label_set(target)
-    for entry, channel in zip(before.labels, found.channels, strict=True):
-        assert {entry.side, after.labels[channel].side} != {"left", "right"}
-    # merging and mirroring give the same in either order
-    assert found.channels[before.mirror].tolist() == after.mirror[found.channels].tolist()
+    place = before.index_of_ids(np.array(found.source_ids))
+    channels = dict(zip(place.tolist(), found.channels.tolist(), strict=True))
+    for index, channel in channels.items():
+        assert {before.labels[index].side, after.labels[channel].side} != {"left", "right"}
+        # merging and mirroring give the same in either order
+        assert channels[before.mirror[index]] == after.mirror[channel]
 
 
-def test_every_set_but_one_comes_from_the_head() -> None:
+def test_sets_that_come_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "freesurfer", "intracranial", "mask", "siam", "tissue"}
+    assert reached == {"brain", "evaluation", "freesurfer", "intracranial", "mask", "siam", "tissue"}
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 
@@ -157,6 +174,116 @@ def test_neuromorphometrics_by_hand() -> None:
     ]
     # cortex of the right side has even numbers, that of the left odd ones
     assert become("neuromorphometrics", "evaluation", 100, 101, 206, 207) == [42, 3, 42, 3]
+
+
+def test_sideless_labels_are_like_the_sided_ones() -> None:
+    labels = {entry.id: entry for entry in label_set("evaluation").labels}
+    for value in (602, 603, 604, 605, 607, 610, 611, 612, 613, 617, 618, 626, 628):
+        sided, sideless = labels[value - 600], labels[value]
+        assert (sideless.name, sideless.side, sideless.topology) == (sided.structure, "", "")
+        assert (sideless.tissue, sideless.color) == (sided.tissue, sided.color)
+    known = {entry.tissue for name in ("head", "siam", "tissue") for entry in label_set(name).labels}
+    assert {entry.tissue for entry in labels.values()} <= known
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tools_become_evaluation(tool: str) -> None:
+    assert has_merge(tool, "evaluation")
+    found = merge(tool, "evaluation")
+    assert set(found.target_ids) <= set(label_set("evaluation").ids.tolist())
+    assert found.apply(np.zeros((2, 2), np.uint8)).tolist() == [[0, 0], [0, 0]]
+    with pytest.raises(LabelError, match="value 20000"):
+        found.apply(np.array([0, 20000]))
+
+
+def test_aseg_by_hand() -> None:
+    assert named("aseg", 12, 51, 17, 53, 9, 48) == [
+        "left putamen", "right putamen", "left hippocampus", "right hippocampus", "left thalamus", "right thalamus",
+    ]  # fmt: skip
+    # Desikan, Destrieux of 2005 and of 2009: cortex, then the white matter below it
+    left, right = "left cerebral cortex", "right cerebral cortex"
+    assert named("aseg", 1000, 1035, 1181, 1212, 11100, 11175) == [left] * 6
+    assert named("aseg", 2000, 2035, 2181, 2212, 12100, 12175) == [right] * 6
+    left, right = "left cerebral white matter", "right cerebral white matter"
+    assert named("aseg", 3000, 3035, 3181, 3207, 5001, 13100, 13175, 78, 25) == [left] * 9
+    assert named("aseg", 4000, 4035, 4181, 4207, 5002, 14100, 14175, 79, 57) == [right] * 9
+    assert named("aseg", 192, 251, 255, 77) == ["cerebral white matter"] * 4
+    # choroid plexus in its ventricle, 5th ventricle in CSF
+    assert become("aseg", "evaluation", 31, 136, 137, 63, 163, 164, 72) == [4, 4, 5, 43, 43, 44, 24]
+    # vessels, chiasm, undetermined, skull, head, epidermis
+    assert become("aseg", "evaluation", 30, 62, 85, 29, 61, 165, 258, 118) == [0] * 8
+
+
+def test_aseg_has_all_values_of_freesurfer_and_of_the_label_maps_it_is_made_of() -> None:
+    freesurfer = label_set("freesurfer").ids
+    assert merge("aseg", "evaluation").apply(freesurfer).tolist() == freesurfer.tolist()
+    # generation has values of its own from 500 on; where both have one they agree
+    shared = [value for value in label_set("generation").ids.tolist() if value < 500]
+    assert become("aseg", "evaluation", *shared) == become("generation", "evaluation", *shared)
+
+
+def test_siam_brainchop_and_gouhfi_by_hand() -> None:
+    assert named("siam", 1, 2, 3, 4, 5) == [
+        "cerebral cortex", "white matter and brain-stem", "cerebrospinal fluid", "ventricles", "cerebellum cortex",
+    ]  # fmt: skip
+    assert become("siam", "evaluation", 13, 14, 15, 16) == [0] * 4
+    assert named("brainchop", 1, 5, 6, 11, 13, 17) == [
+        "cerebral white matter", "cerebellum white matter", "cerebellum cortex", "3rd ventricle", "brain-stem",
+        "ventral DC",
+    ]  # fmt: skip
+    assert merge("brainchop", "evaluation").source_ids == tuple(range(18))
+    assert named("gouhfi", 9, 28, 14, 30, 19, 34, 16, 35) == [
+        "left putamen", "right putamen", "left hippocampus", "right hippocampus", "left lateral ventricle",
+        "right lateral ventricle", "cerebrospinal fluid", "cerebral white matter",
+    ]  # fmt: skip
+    assert merge("gouhfi", "evaluation").source_ids == tuple(range(36))
+
+
+@pytest.mark.parametrize(
+    "tool, values",
+    [
+        ("siam", (6, 7, 8, 9, 10, 11, 12)),
+        ("brainchop", (7, 10, 9, 8, 16, 15, 14)),
+        ("gouhfi", (7, 10, 9, 8, 17, 15, 14)),
+    ],
+)
+def test_deep_nuclei_have_the_same_names_in_every_tool(tool: str, values: tuple[int, ...]) -> None:
+    names = ["thalamus", "pallidum", "putamen", "caudate", "accumbens area", "amygdala", "hippocampus"]
+    assert [name.removeprefix("left ") for name in named(tool, *values)] == names
+
+
+def test_tissue_by_hand() -> None:
+    # CSF of our set holds the ventricles, its white matter neither brain-stem nor cerebellum
+    assert named("tissue", 2, 3, 8, 9, 10, 11) == [
+        "cerebral white matter", "cerebrospinal fluid and ventricles", "cerebral cortex", "deep grey matter",
+        "brain-stem", "cerebellum",
+    ]  # fmt: skip
+    assert become("tissue", "evaluation", 1, 7, 4, 5, 6) == [652, 602, 0, 0, 0]
+
+
+def test_evaluation_to_matter_and_mask_by_hand() -> None:
+    # cortex, pallidum, cerebellum cortex, deep grey matter; white matter, brain-stem, ventral DC; ventricles; CSF
+    assert become("evaluation", "matter", 3, 42, 13, 613, 630, 653) == [1] * 6
+    assert become("evaluation", "matter", 2, 607, 16, 60, 628, 651) == [2] * 6
+    assert become("evaluation", "matter", 4, 44, 14, 15, 605, 655, 24) == [3, 3, 3, 3, 3, 3, 0]
+    assert become("evaluation", "mask", 2, 654, 655, 16, 24, 0) == [1, 1, 1, 1, 0, 0]
+    for target, value in (("matter", 654), ("matter", 656), ("mask", 656)):
+        with pytest.raises(LabelError, match=f"value {value}"):
+            become("evaluation", target, value)
+
+
+@pytest.mark.parametrize("name", ["matter", "mask"])
+def test_sides_and_sideless_become_the_same(name: str) -> None:
+    found = dict(zip(merge("evaluation", name).source_ids, merge("evaluation", name).target_ids, strict=True))
+    groups: dict[str, set[int]] = {}
+    for entry in label_set("evaluation").labels:
+        if entry.id in found:
+            groups.setdefault(entry.structure, set()).add(found[entry.id])
+    assert all(len(targets) == 1 for targets in groups.values())
+    # both merges agree on what is brain
+    if name == "matter":
+        mask = dict(zip(merge("evaluation", "mask").source_ids, merge("evaluation", "mask").target_ids, strict=True))
+        assert all((target > 0) == (mask[source] > 0) for source, target in found.items())
 
 
 def test_group_indices_leave_out_labels_without_a_group() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from phantomseg.errors import GeometryError, LabelError
+from phantomseg.evaluation.boxes import masks_of
 from phantomseg.evaluation.laterality import laterality_error, merge_sides
-from phantomseg.evaluation.overlap import overlap
+from phantomseg.evaluation.overlap import component_count, overlap
 from phantomseg.evaluation.surface import surface_distances
 from phantomseg.image.files import write_atomically
 from phantomseg.image.image import Image
@@ -27,10 +28,16 @@ class Row:
 
     structure: str
     dice: float
+    jaccard: float
     hd95_mm: float
-    nsd_1mm: float
+    mean_surface_mm: float
+    nsd: float
+    volume_error: float
+    volume_similarity: float
     predicted_mm3: float
     reference_mm3: float
+    predicted_components: int
+    reference_components: int
 
 
 @dataclass(frozen=True)
@@ -48,21 +55,29 @@ class Evaluation:
         return sum(defined) / len(defined) if defined else math.nan
 
 
-def evaluate(predicted: Image, reference: Image, labels: str = "freesurfer", merged: bool = False) -> Evaluation:
+def evaluate(
+    predicted: Image,
+    reference: Image,
+    labels: str = "freesurfer",
+    merged: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> Evaluation:
     """Score a label map.
 
-    ============  ====  ========  ===
-    mask          Dice  HD95      NSD
-    ============  ====  ========  ===
-    both empty    NaN   NaN       NaN
-    one empty     0     infinite  0
-    ============  ====  ========  ===
+    ==================  =============  ==============  ===  ============  =================
+    mask                Dice, Jaccard  HD95, distance  NSD  volume error  volume similarity
+    ==================  =============  ==============  ===  ============  =================
+    both empty          NaN            NaN             NaN  NaN           NaN
+    prediction alone    0              infinite        0    infinite      0
+    reference alone     0              infinite        0    -1            0
+    ==================  =============  ==============  ===  ============  =================
 
     Args:
         predicted: label map.
         reference: label map on the same grid.
         labels: label set of both.
         merged: count left and right as one structure.
+        tolerance_mm: distance up to which surfaces agree, for the normalised surface Dice.
 
     Raises:
         GeometryError: the grids differ.
@@ -71,23 +86,38 @@ def evaluate(predicted: Image, reference: Image, labels: str = "freesurfer", mer
     chosen = label_set(labels)
     check_pair(predicted, reference, chosen)
     groups, table = _groups(chosen, merged)
-    p, r = table[predicted.voxels], table[reference.voxels]
-    counts = overlap(p, r, np.arange(1, len(groups) + 1))
+    volumes = predicted.with_voxels(table[predicted.voxels]), reference.with_voxels(table[reference.voxels])
+    rows = score(*volumes, groups, tolerance_mm)
+    return Evaluation(rows, laterality_error(predicted.voxels, reference.voxels, chosen))
+
+
+def score(
+    predicted: Image, reference: Image, structures: Sequence[str], tolerance_mm: float = TOLERANCE_MM
+) -> tuple[Row, ...]:
+    """One row a structure, of two maps on one grid whose value n is the n-th structure, counted from 1."""
+    p, r = predicted.voxels, reference.voxels
+    counts = overlap(p, r, np.arange(1, len(structures) + 1))
     volume = reference.voxel_volume_mm3
     rows = []
-    for number, name in enumerate(groups):
-        distances = surface_distances(p == number + 1, r == number + 1, reference.spacing_mm)
+    for number, (name, masks) in enumerate(zip(structures, masks_of(p, r, len(structures)), strict=True)):
+        distances = surface_distances(*masks, reference.spacing_mm)
         rows.append(
             Row(
                 structure=name,
                 dice=float(counts.dice[number]),
+                jaccard=float(counts.jaccard[number]),
                 hd95_mm=distances.hd95_mm,
-                nsd_1mm=distances.nsd(TOLERANCE_MM),
+                mean_surface_mm=distances.mean_mm,
+                nsd=distances.nsd(tolerance_mm),
+                volume_error=float(counts.volume_error[number]),
+                volume_similarity=float(counts.volume_similarity[number]),
                 predicted_mm3=float(counts.predicted[number] * volume),
                 reference_mm3=float(counts.reference[number] * volume),
+                predicted_components=component_count(masks[0]),
+                reference_components=component_count(masks[1]),
             )
         )
-    return Evaluation(tuple(rows), laterality_error(predicted.voxels, reference.voxels, chosen))
+    return tuple(rows)
 
 
 def structure_dice(predicted: np.ndarray, reference: np.ndarray, labels: LabelSet, merged: bool) -> dict[str, float]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import ALSO, MEAN_OF, inverted, thickened
+from accuracy import ALSO, MEAN_OF
 from heads import flair, t1_like
 
 from phantomseg.evaluation.dataset import find_cases
@@ -33,6 +33,7 @@ from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network, load_model
 from phantomseg.rng import Constant
 from phantomseg.runtime import keep_freed_memory, set_threads
+from phantomseg.studies.degrade import inverted, thickened
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates, load_templates
 from phantomseg.training.config import TrainConfig

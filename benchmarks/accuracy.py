@@ -22,51 +22,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.evaluation.laterality import laterality_error
-from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.models import find_model
 from phantomseg.network.model import Model
 from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
+from phantomseg.studies.degrade import inverted, thickened
+from phantomseg.studies.views import SIXTEEN
 
-MEAN_OF = (
-    "cerebral white matter", "cerebral cortex", "lateral ventricle", "cerebellum white matter", "cerebellum cortex",
-    "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "3rd ventricle", "4th ventricle",
-    "brain-stem",
-)  # fmt: skip
-ALSO = ("accumbens area", "ventral DC")
-
-
-def inverted(scan: Image) -> Image:
-    """Maximum minus value inside the head; the background of stripped scans stays 0."""
-    inside = scan.voxels > 0
-    return scan.with_voxels(np.where(inside, scan.voxels.max() - scan.voxels, 0).astype(np.float32))
-
-
-def thickened(scan: Image, axis: int, thick_mm: float = 5.0) -> Image:
-    """What a scan with thick slices along a voxel axis would have measured, linearly back on the grid."""
-    spacing = scan.spacing_mm[axis]
-    sigma = np.zeros(3)
-    sigma[axis] = thick_mm / spacing / 2.355
-    blurred = ndimage.gaussian_filter(scan.voxels, sigma)
-    count = scan.shape[axis]
-    at = np.arange(0, count, thick_mm / spacing)
-    where = np.arange(count) * spacing / thick_mm
-    low = np.clip(np.floor(where).astype(int), 0, len(at) - 1)
-    high = np.clip(low + 1, 0, len(at) - 1)
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    weight = (where - low).clip(0, 1).reshape(shape).astype(np.float32)
-    nearest = np.clip(np.rint(at).astype(int), 0, count - 1)
-    slices = np.take(blurred, nearest, axis=axis)
-    back = np.take(slices, low, axis=axis) * (1 - weight) + np.take(slices, high, axis=axis) * weight
-    return scan.with_voxels(back.astype(np.float32))
-
+MEAN_OF = SIXTEEN[:14]
+ALSO = SIXTEEN[14:]
 
 CONDITIONS = {
     "as is": lambda scan: scan,

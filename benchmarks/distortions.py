@@ -13,10 +13,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from accuracy import inverted
 from scipy.spatial.transform import Rotation
 
 from phantomseg.image.image import Image
+from phantomseg.studies.degrade import inverted
 
 AXES = ("R-L", "A-P", "S-I")
 AIR_HU, BRAIN_HU = -1024.0, 80.0

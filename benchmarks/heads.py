@@ -26,6 +26,7 @@ from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model
 from phantomseg.report.figures import draw_overlay
+from phantomseg.studies.t1like import draw_contrast
 from phantomseg.synth.generate import apply_draws, draw_sample
 from phantomseg.synth.recipe import parse_recipe
 from phantomseg.synth.templates import Templates, load_templates
@@ -33,17 +34,6 @@ from phantomseg.synth.templates import Templates, load_templates
 STRUCTURES = MEAN_OF + ALSO
 PICTURES = ("t1_head_0p7mm", "t2_brain_1mm", "flair_head_5p5mm", "ct_head")
 SEED = 2**31 + 7  # the command line takes smaller ones
-
-# mean and standard deviation of a T1-weighted scan between 0 and 255, by tissue and by name
-T1_TISSUES = {
-    "background": (0, 3), "white matter": (190, 9), "lesion": (150, 12), "cortical grey matter": (120, 9),
-    "subcortical grey matter": (145, 9), "csf": (35, 9), "brain-stem": (175, 9), "vessel": (90, 25), "dura": (90, 15),
-    "bone": (25, 10), "skin": (140, 20), "soft tissue": (130, 35), "cerebellum": (125, 9),
-}  # fmt: skip
-T1_NAMES = {
-    "cerebellum white matter": (185, 9), "thalamus": (155, 9), "pallidum": (172, 9), "ventral DC": (170, 9),
-    "cancellous bone": (170, 30), "eyes": (45, 10), "optic nerve": (160, 12), "spinal cord": (165, 12),
-}  # fmt: skip
 
 RECIPE = {
     "target": "head",
@@ -88,10 +78,8 @@ def t1_like(templates: Templates, number: int, model: Model, flip: bool) -> list
     for index in range(number):
         draw = draw_sample(recipe, templates, SEED, index)
         rng = np.random.default_rng([SEED, index])
-        labels = label_set("generation").labels
-        pairs = np.array([T1_NAMES.get(x.structure, T1_TISSUES.get(x.tissue)) for x in labels], dtype=float)
-        mean = pairs[:, 0] + np.where(pairs[:, 0] > 0, rng.normal(0, 5, len(pairs)), 0)
-        tissues = dataclasses.replace(draw.tissues, mean=tuple(mean.tolist()), std=tuple(pairs[:, 1].tolist()))
+        mean, std = draw_contrast(rng)
+        tissues = dataclasses.replace(draw.tissues, mean=mean, std=std)
         batch = apply_draws([dataclasses.replace(draw, tissues=tissues)], templates)
         scan = Image(batch.image[0, 0].numpy(), np.eye(4))
         truth = label_set("head").ids[batch.target[0].numpy()]

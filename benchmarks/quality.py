@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from accuracy import inverted, ready, save, scoring, thickened
+from accuracy import ready, save, scoring
 from matplotlib.figure import Figure
-from robustness import gained, noisy
 from scipy import ndimage, stats
 
 from phantomseg.evaluation.dataset import find_cases
@@ -25,6 +24,7 @@ from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
+from phantomseg.studies.degrade import gained, inverted, noisy, thickened
 
 LEAST_VOXELS = 20
 Change = Callable[[Image], Image]

@@ -16,34 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from accuracy import ALSO, MEAN_OF, inverted, ready, save, scoring, thickened
+from accuracy import ALSO, MEAN_OF, ready, save, scoring
 from scipy import ndimage
 
 from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.image.image import Image
-from phantomseg.image.separable import smooth_noise
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
+from phantomseg.studies.degrade import acquisitions, gained, inverted, noisy, thickened
 
 Pair = tuple[Image, Image]  # scan, reference
 STRUCTURES = MEAN_OF + ALSO
-
-
-def gained(scan: Image, seed: int, log_std: float = 0.3) -> Image:
-    """Times a smooth gain that varies over 60 mm."""
-    rng = np.random.default_rng(seed)
-    field = smooth_noise(rng, scan.shape, 60 / float(scan.spacing_mm.mean()), torch.device("cpu"))
-    return scan.with_voxels((scan.voxels * np.exp(log_std * field.numpy())).astype(np.float32))
-
-
-def noisy(scan: Image, seed: int, share: float = 0.05) -> Image:
-    """Plus Gaussian noise, relative to the brightest tissue; the border of stripped scans stays 0."""
-    level = share * np.percentile(scan.voxels, 99.5)
-    noise = level * np.random.default_rng(seed).standard_normal(scan.shape)
-    return scan.with_voxels(np.where(scan.voxels > 0, scan.voxels + noise, 0).clip(0).astype(np.float32))
 
 
 def turned(pair: Pair, axis: int, degrees: float = 20.0) -> Pair:
@@ -81,15 +66,6 @@ CONDITIONS: dict[str, Callable[[Pair], Pair]] = {
     "scaled by 0.8": lambda pair: scaled(pair, 0.8),
     "scaled by 1.2": lambda pair: scaled(pair, 1.2),
 }
-
-
-def acquisitions(scan: Image) -> tuple[Image, Image]:
-    """The same head from two simulated scanners."""
-    first = noisy(gained(scan, 11, 0.2), 12, 0.02)
-    top = float(scan.voxels.max())
-    curve = scan.with_voxels((top * (scan.voxels / top).clip(0) ** 0.8).astype(np.float32))
-    soft = curve.with_voxels(ndimage.gaussian_filter(curve.voxels, 0.5))
-    return first, noisy(gained(soft, 13, 0.2), 14, 0.03)
 
 
 def mean_dice(scan: Image, reference: Image, model: Model, flip: bool) -> float:

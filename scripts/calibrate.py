@@ -31,8 +31,9 @@ from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model, load_model
 from phantomseg.rng import LogUniform, Uniform
 from phantomseg.runtime import keep_freed_memory, set_threads
-from phantomseg.synth.generate import Batch, generate
+from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe, parse_recipe
+from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates, load_templates
 
 SEED = 2**31 + 7  # no training takes it

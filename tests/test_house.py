@@ -17,6 +17,7 @@ FLOORS = [
     {"models"},
     {"inference"},
     {"report", "training"},
+    {"studies"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -14,7 +14,7 @@ SYNTHSEG = [
 ]
 # fmt: on
 MERGES = [name.split(" to ") for name in merge_names()]
-SIDED = ["evaluation", "freesurfer", "generation", "head"]
+SIDED = ["evaluation", "freesurfer", "generation", "head", "manual"]
 TOOLS = ["aseg", "brainchop", "gif", "gouhfi", "neuromorphometrics", "siam", "tissue"]
 NOT_SPLIT = {  # values of a set that a merge leaves out, as they lie in two of its labels
     ("evaluation", "matter"): {654, 656},
@@ -59,6 +59,7 @@ def test_values_of_the_sets() -> None:
     assert label_set("freesurfer").ids.tolist() == SYNTHSEG
     sideless = [602, 603, 604, 605, 607, 610, 611, 612, 613, 617, 618, 626, 628, 630]
     assert label_set("evaluation").ids.tolist() == [*SYNTHSEG, *sideless, *range(651, 657)]
+    assert label_set("manual").ids.tolist() == [*SYNTHSEG, 602, 630]
     assert label_set("matter").names == ("background", "grey matter", "white matter", "ventricles")
     assert label_set("siam").ids.tolist() == list(range(17))
     assert label_set("brain").ids.tolist() == [0, 1, 2]
@@ -115,7 +116,7 @@ def test_merge_keeps_sides(source: str, target: str) -> None:
 
 def test_sets_that_come_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "evaluation", "freesurfer", "intracranial", "mask", "siam", "tissue"}
+    assert reached == {"brain", "freesurfer", "intracranial", "mask", "siam", "tissue"}
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from phantomseg.errors import GeometryError, LabelError, TrainingError
 from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.image import Image
 from phantomseg.labels import Label, LabelSet
-from phantomseg.studies import nnunet
+from phantomseg.studies import nnunet, nnunet_train
 from phantomseg.studies.nnunet import NnUNetBudget, predict_nnunet, train_nnunet
 
 SET = LabelSet(
@@ -36,7 +37,7 @@ def pair(seed: int, shape: tuple[int, int, int] = SHAPE, affine: np.ndarray | No
     values = np.zeros(shape, dtype=np.int32)
     values[2 : half - 2, third : 2 * third, quarter : 3 * quarter] = low
     values[half + 2 : -2, third : 2 * third, quarter : 3 * quarter] = high
-    voxels = rng.normal(100, 5, shape) + values
+    voxels = rng.normal(100, 5, shape) + 3 * values
     return Image(voxels.astype(np.float32), affine), Image(values, affine)
 
 
@@ -156,9 +157,42 @@ def test_finished_folder_is_returned_at_once(tmp_path: Path, monkeypatch: pytest
         train_nnunet(tmp_path, [pair(0)], SET, NnUNetBudget(epochs=7))
 
 
-@pytest.mark.slow
-def test_nnunet_trains_predicts_and_resumes(tmp_path: Path) -> None:
+class Clockwork:
+    """A trainer of two epochs of which one lasted 7 s and the next began; a step takes 10 s."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.logger = self
+
+    def get_checkpoint(self) -> dict[str, list[float]]:
+        return {"epoch_start_timestamps": [100.0, 110.0], "epoch_end_timestamps": [107.0]}
+
+    def train_step(self, batch: str) -> str:
+        self.now += 10
+        return batch
+
+    def validation_step(self, batch: str) -> str:
+        return self.train_step(batch)
+
+
+def test_training_ends_after_the_step_in_which_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer: Any = Clockwork()
+    monkeypatch.setattr(nnunet_train.time, "monotonic", lambda: trainer.now)
+    nnunet_train.limit(trainer, 25 - nnunet_train.spent_seconds(trainer))
+    assert trainer.train_step("first") == "first"
+    with pytest.raises(nnunet_train.OutOfTime):
+        trainer.validation_step("second")  # 18 s are left, 20 s have passed
+
+
+@pytest.fixture
+def real_nnunet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package itself, on one thread: patches this small are slower on several."""
     pytest.importorskip("nnunetv2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.slow
+def test_nnunet_trains_predicts_and_resumes(tmp_path: Path, real_nnunet: None) -> None:
     budget = NnUNetBudget(epochs=2, iterations=2, patch_voxels=(32, 32, 32))
     model = train_nnunet(tmp_path, [pair(0), pair(1, affine=LAS)], SET, budget)
     again = train_nnunet(tmp_path, [], SET, budget)
@@ -178,9 +212,8 @@ def test_nnunet_trains_predicts_and_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nnunet_learns_sides_and_keeps_to_its_minutes(tmp_path: Path) -> None:
-    pytest.importorskip("nnunetv2")
-    budget = NnUNetBudget(epochs=1000, iterations=20, minutes=0.7, patch_voxels=(32, 32, 32))
+def test_nnunet_learns_which_side_is_which(tmp_path: Path, real_nnunet: None) -> None:
+    budget = NnUNetBudget(epochs=3, iterations=25, patch_voxels=(32, 32, 32))
     model = train_nnunet(tmp_path, [pair(0), pair(1, affine=LAS)], SET, budget)
     scan, truth = pair(3, SHAPE, LAS)
     found = predict_nnunet(model, {"las": scan}, SET, budget)["las"]

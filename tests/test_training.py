@@ -16,8 +16,8 @@ from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network, load_model
 from phantomseg.rng import Constant
-from phantomseg.synth.generate import Batch
 from phantomseg.synth.recipe import Recipe, load_recipe
+from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import TissueSettings
 from phantomseg.training import loop

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from phantomseg import __version__
-from phantomseg.cli import card, doctor, evaluate, inspect, prepare, segment, strip, synthesize, train
+from phantomseg.cli import card, doctor, evaluate, inspect, prepare, segment, strip, study, synthesize, train
 from phantomseg.errors import PhantomSegError, one_sentence
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, strip, inspect, synthesize, prepare, train, evaluate, card, doctor):
+for command in (segment, strip, inspect, synthesize, prepare, train, evaluate, study, card, doctor):
     app.command(command.__name__.rsplit(".", 1)[1])(command.run)
 
 

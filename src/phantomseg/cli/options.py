@@ -29,6 +29,14 @@ OptionalTemplates = Annotated[
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="Shipped recipe (head, synthseg, shapes, pumba, find) or a TOML file.")
 ]
+OptionalRecipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Shipped recipe (head, synthseg, shapes, pumba, find; supervised for real scans) or a TOML file.",
+        show_default="head, or supervised with --supervised",
+    ),
+]
 Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, tissue, brain or intracranial.")]
 Sources = Annotated[
     list[Path],
@@ -60,12 +68,19 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
 
     Raises:
         TemplateError: the recipe needs templates and there are none, or they cannot be read.
+        RecipeError: no label map of a template becomes the recipe's target.
     """
-    from phantomseg.errors import TemplateError
+    from phantomseg.errors import RecipeError, TemplateError
+    from phantomseg.synth.source import reaches
     from phantomseg.synth.templates import load_templates, no_templates
 
     if recipe.pose is None:
         return no_templates(recipe.spacing_mm)
+    if not reaches(recipe.target, recipe.source):
+        raise RecipeError(
+            f"recipe has the target {recipe.target!r}, which no label map of templates becomes, wanted real scans; "
+            "train it with --supervised, --images and --labels"
+        )
     if path is None:
         raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")
     return load_templates(path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantomseg.cli.options import Device, OptionalTemplates, RecipeName, Threads, begin, read_templates
+from phantomseg.cli.options import Device, OptionalRecipe, OptionalTemplates, Threads, begin, read_templates
+from phantomseg.cli.supervised import Images, LabelMaps, NaiveFlips, Supervised, Supervision, Values
 from phantomseg.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 def run(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
     templates: OptionalTemplates = None,
-    recipe: RecipeName = "head",
+    supervised: Supervised = False,
+    images: Images = None,
+    labels: LabelMaps = None,
+    values: Values = None,
+    naive_flips: NaiveFlips = False,
+    recipe: OptionalRecipe = None,
     network: Annotated[str, typer.Option(help="fast, or unet (the SynthSeg paper's).")] = "fast",
     features: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Channels of each level of the network, from the finest.")
@@ -37,12 +43,14 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Train a network on samples drawn from label maps or from shapes alone. Ctrl-C saves; --resume goes on there."""
+    """Train a network on samples drawn from label maps or from shapes alone, or on real scans with their labels.
+
+    Ctrl-C saves; --resume goes on there.
+    """
     from phantomseg.models import find_model
-    from phantomseg.synth.recipe import load_recipe
     from phantomseg.training.config import TrainConfig
     from phantomseg.training.loop import Run, train
-    from phantomseg.training.validate import held_out_dice, real_scan_dice
+    from phantomseg.training.validate import held_out_dice, real_scan_dice, scored_set
 
     config = TrainConfig(
         network=network,
@@ -55,9 +63,11 @@ def run(
         learning_rate=learning_rate,
         validate_every=validate_every,
     )
+    supervision = Supervision(supervised, images, labels, values, naive_flips)
+    supervision.check(templates)
     place = begin(device, threads)
-    settings = load_recipe(recipe)
-    loaded = read_templates(templates, settings).to(place)
+    settings = supervision.recipe(recipe)
+    loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:
         from phantomseg.evaluation.dataset import find_cases
@@ -66,7 +76,7 @@ def run(
         cases = find_cases(validate)
         for case in cases:
             case.read()  # a fault shows before the first step
-        merge(settings.target, "freesurfer")
+        merge(settings.target, scored_set(settings.target))
         scores.append(lambda net: real_scan_dice(net, settings, cases))
     beginning = find_model(start) if start is not None else None
     train(settings, loaded, config, Run(output, resume, beginning, compiled, workers, tuple(scores), _report))

@@ -148,7 +148,7 @@ def label_set_names() -> list[str]:
     """Names of all shipped label sets.
 
     >>> ", ".join(label_set_names())
-    'border, brain, evaluation, freesurfer, generation, head, intracranial, mask, matter, shapes, siam, tissue'
+    'border, brain, evaluation, freesurfer, generation, head, intracranial, manual, mask, matter, shapes, siam, tissue'
     """
     names = (path.name.removesuffix(".csv") for path in _TABLES.iterdir() if path.name.endswith(".csv"))
     return sorted(name for name in names if "_to_" not in name)

@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +66,34 @@ def merge(source: str, target: str) -> Merge:
     rows = sorted((int(row["source"]), int(row["target"])) for row in csv.DictReader(lines))
     sources, targets = zip(*rows, strict=True)
     return Merge(sources, targets, label_set(target))
+
+
+def read_merge(path: Path, target: str) -> Merge:
+    """A table of one's own: a CSV with the columns `source` (values) and `target` (ids, or names, of the set).
+
+    Raises:
+        LabelError: not such a table, a value twice, or an id or a name that the set does not have.
+    """
+    labels = label_set(target)
+    by_name = {label.name: label.id for label in labels.labels}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        pairs = {int(row["source"]): by_name.get(row["target"].strip(), row["target"]) for row in rows}
+        ids = {source: int(wanted) for source, wanted in pairs.items()}
+    except OSError as error:
+        raise LabelError(f"label table {path} cannot be read ({error.strerror}); check the path") from error
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise LabelError(
+            f"label table {path} has a line that is not understood ({error}); wanted the columns source and target, "
+            f"with whole numbers, or names of the set {target}"
+        ) from error
+    unknown = sorted(set(ids.values()) - set(labels.ids.tolist()))
+    if unknown or len(ids) != len(rows) or not ids:
+        found = f"the id {unknown[0]}, which the set {target} lacks" if unknown else "a value twice, or none"
+        raise LabelError(f"label table {path} has {found}; correct it")
+    sources = tuple(sorted({0: 0, **ids}))
+    return Merge(sources, tuple({0: 0, **ids}[source] for source in sources), labels)
 
 
 def has_merge(source: str, target: str) -> bool:

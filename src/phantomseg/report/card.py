@@ -56,9 +56,17 @@ def _summary(model: Model) -> str:
         )
     return (
         f"Labels {len(model.labels) - 1} structures of the set `{model.labels.name}`, {sides}, at "
-        f"{model.spacing_mm:g} mm. Trained on synthetic samples of label maps alone; no real scan. "
-        "For research use; not for diagnosis."
+        f"{model.spacing_mm:g} mm. Trained on {_learnt(stages(model.record))}. For research use; not for diagnosis."
     )
+
+
+def _learnt(runs: list[dict[str, Any]]) -> str:
+    """What the runs learnt from: label maps alone, real scans, or one after the other."""
+    scans = {name for run in runs if run.get("supervised") for name in run["templates"]}
+    if not scans:
+        return "synthetic samples of label maps alone; no real scan"
+    real = f"{len(scans)} real scan{'s' if len(scans) > 1 else ''} with their label maps"
+    return real if all(run.get("supervised") for run in runs) else f"{real}, and on synthetic samples of label maps"
 
 
 def _facts(model: Model) -> str:
@@ -66,7 +74,7 @@ def _facts(model: Model) -> str:
     runs = stages(model.record)
     rows = [
         ("network", f"`{network_name(model.network)}`, {weights / 1e6:.2f} M weights, {2 * weights / 1e6:.1f} MB"),
-        ("label maps", _templates(model.record["templates"])),
+        ("scans" if model.record.get("supervised") else "label maps", _templates(model.record["templates"])),
         ("steps, samples", f"{sum(r['steps'] for r in runs):,}, {sum(r['steps'] * _batch(r) for r in runs):,}"),
         ("training time", f"{sum(r['minutes'] for r in runs):.0f} minutes in {len(runs)} runs"),
     ]

@@ -35,14 +35,14 @@ def train(budget: NnUNetBudget) -> None:
     trainer.save_every = 1
     maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
     if budget.minutes is not None:
-        _limit(trainer, 60 * budget.minutes - _spent_seconds(trainer))
+        limit(trainer, 60 * budget.minutes - spent_seconds(trainer))
     try:
         trainer.run_training()
     except OutOfTime:
         trainer.on_train_end()  # writes the final checkpoint
 
 
-def _limit(trainer: Any, seconds: float) -> None:
+def limit(trainer: Any, seconds: float) -> None:
     """Have the trainer raise `OutOfTime` after the step in which the time ends."""
     end = time.monotonic() + seconds
 
@@ -59,7 +59,7 @@ def _limit(trainer: Any, seconds: float) -> None:
     trainer.validation_step = limited(trainer.validation_step)
 
 
-def _spent_seconds(trainer: Any) -> float:
+def spent_seconds(trainer: Any) -> float:
     """What the epochs before the checkpoint took."""
     times = trainer.logger.get_checkpoint()
     ends = times["epoch_end_timestamps"]

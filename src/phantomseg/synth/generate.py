@@ -4,90 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from phantomseg.image.intensity import rescale
-from phantomseg.image.parts import parts_of
 from phantomseg.rng import sample_rng
 from phantomseg.synth import fillings, pumba
-from phantomseg.synth.artefacts import Artefacts, apply_artefacts, draw_artefacts
-from phantomseg.synth.bias import Bias, apply_bias, draw_bias
+from phantomseg.synth.artefacts import apply_artefacts, draw_artefacts
+from phantomseg.synth.bias import apply_bias, draw_bias
 from phantomseg.synth.channels import every_mm
-from phantomseg.synth.findings import Findings, apply_findings, draw_findings
+from phantomseg.synth.findings import apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
-from phantomseg.synth.pose import Pose, draw_pose, look_up
-from phantomseg.synth.pumba import Pumba, draw_pumba
+from phantomseg.synth.pose import draw_pose, look_up
+from phantomseg.synth.pumba import draw_pumba
+from phantomseg.synth.real import apply_to_scans
 from phantomseg.synth.recipe import Recipe
-from phantomseg.synth.resolution import Resolution, acquire, draw_resolution
-from phantomseg.synth.shape import Shape, apply_shape, draw_shape
-from phantomseg.synth.shapes import Shapes, draw_shapes
-from phantomseg.synth.slab import Slab, draw_slab, repeat_faces
-from phantomseg.synth.source import BORDER, SHAPES, TEMPLATES, target_channels
-from phantomseg.synth.strip import (
-    Strip,
-    apply_strip,
-    are_masked,
-    draw_strip,
-    look_up_each,
-    mirror_channels,
-)
+from phantomseg.synth.resolution import acquire, draw_resolution
+from phantomseg.synth.sample import Batch, SampleDraw, taken
+from phantomseg.synth.shape import apply_shape, draw_shape
+from phantomseg.synth.shapes import draw_shapes
+from phantomseg.synth.slab import draw_slab, repeat_faces
+from phantomseg.synth.source import BORDER, SHAPES, target_channels
+from phantomseg.synth.strip import apply_strip, are_masked, draw_strip, look_up_each, mirror_channels
 from phantomseg.synth.templates import Templates
-from phantomseg.synth.tissues import Tissues, draw_tissues, paint, without_texture
-from phantomseg.synth.view import View, draw_view, seen, wrap_around
-
-
-@dataclass(frozen=True)
-class SampleDraw:
-    """All chance of one sample; what is None was omitted by the recipe."""
-
-    seed: int
-    index: int
-    target: str
-    fine_voxels_per_mm: int
-    pose: Pose | None
-    shapes: Shapes | None
-    pumba: Pumba | None
-    shape: Shape | None
-    findings: Findings | None
-    strip: Strip | None
-    tissues: Tissues
-    bias: Bias | None
-    gamma: float | None
-    artefacts: Artefacts | None
-    resolution: Resolution | None
-    view: View | None
-    slab: Slab | None
-
-    @property
-    def source(self) -> str:
-        """Label set of the label map."""
-        return SHAPES if self.pose is None else TEMPLATES
-
-    def record(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
-        return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images (B, 1, I, J, K) between 0 and 1, and targets as channels of the target set.
-
-    Targets are (B, f·I, f·J, f·K), where f is `fine_voxels_per_mm` of the recipe: a voxel of the image holds f³
-    labels, the fractions of which are its soft target.
-    """
-
-    image: torch.Tensor
-    target: torch.Tensor
-    draws: tuple[SampleDraw, ...]
-
-    def hard_target(self) -> torch.Tensor:
-        """The commonest label of each voxel of the image, (B, I, J, K)."""
-        times = self.target.shape[1] // self.image.shape[2]
-        return parts_of(self.target, times).mode(-1).values
+from phantomseg.synth.tissues import draw_tissues, paint, without_texture
+from phantomseg.synth.view import draw_view, seen, wrap_around
 
 
 def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> SampleDraw:
@@ -128,23 +71,25 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
 
 def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates, be there any or not."""
+    if templates.images is not None:
+        return apply_to_scans(draws, templates)
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
     labels = label_maps(draws, templates)
-    labels = apply_shape(labels, shapes, per_mm) if (shapes := _taken(d.shape for d in draws)) else labels
-    labels = apply_findings(labels, findings, per_mm) if (findings := _taken(d.findings for d in draws)) else labels
-    if poses := _taken(d.pose for d in draws):
-        labels = look_up_each(labels, [mirror_channels(pose.flip) for pose in poses])
-    kept = apply_strip(labels, strips, per_mm, source) if (strips := _taken(d.strip for d in draws)) else labels
+    labels = apply_shape(labels, shapes, per_mm) if (shapes := taken(d.shape for d in draws)) else labels
+    labels = apply_findings(labels, findings, per_mm) if (findings := taken(d.findings for d in draws)) else labels
+    if poses := taken(d.pose for d in draws):
+        labels = look_up_each(labels, [mirror_channels(pose.swapped) for pose in poses])
+    kept = apply_strip(labels, strips, per_mm, source) if (strips := taken(d.strip for d in draws)) else labels
     masked = are_masked(strips, labels.device) if strips else None
     painted = torch.where(masked, labels, kept) if masked is not None else labels
     image = paint(painted, [d.tissues for d in draws], per_mm, source)
     image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
-    image = apply_bias(image, biases) if (biases := _taken(d.bias for d in draws)) else image
+    image = apply_bias(image, biases) if (biases := taken(d.bias for d in draws)) else image
     image = rescale(image)
-    image = apply_gamma(image, gammas) if (gammas := _taken(d.gamma for d in draws)) else image
-    image = wrap_around(image, views) if (views := _taken(d.view for d in draws)) else image
-    image = apply_artefacts(image, artefacts) if (artefacts := _taken(d.artefacts for d in draws)) else image
-    image = acquire(image, looks) if (looks := _taken(d.resolution for d in draws)) else image
+    image = apply_gamma(image, gammas) if (gammas := taken(d.gamma for d in draws)) else image
+    image = wrap_around(image, views) if (views := taken(d.view for d in draws)) else image
+    image = apply_artefacts(image, artefacts) if (artefacts := taken(d.artefacts for d in draws)) else image
+    image = acquire(image, looks) if (looks := taken(d.resolution for d in draws)) else image
     target = look_up_each(kept, [target_channels(d.target, source, _keeps_fluid(d)) for d in draws])
     image = rescale(image)
     if masked is not None:
@@ -153,7 +98,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
         visible = seen(kept, views, per_mm, source)
         image = image * visible[:, None]
         target = target * refined(visible, per_mm)
-    if slabs := _taken(d.slab for d in draws):
+    if slabs := taken(d.slab for d in draws):
         repeat_faces(image[:, 0], slabs)
         repeat_faces(target, slabs, per_mm)
     target = with_border(target) if draws[0].target == BORDER else target
@@ -164,11 +109,11 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
 def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
     """Label maps that the samples begin with, channels of their source, uint8, (B, I, J, K)."""
     device, per_mm = templates.labels.device, draws[0].fine_voxels_per_mm
-    if shapes := _taken(d.shapes for d in draws):
+    if shapes := taken(d.shapes for d in draws):
         return refined(fillings.draw_labels(shapes, device), per_mm)
-    if pumbas := _taken(d.pumba for d in draws):
+    if pumbas := taken(d.pumba for d in draws):
         return refined(pumba.draw_labels(pumbas, device), per_mm)
-    return look_up(_taken(d.pose for d in draws), templates, per_mm)
+    return look_up(taken(d.pose for d in draws), templates, per_mm)
 
 
 def _keeps_fluid(draw: SampleDraw) -> bool:
@@ -208,10 +153,6 @@ def read_draw(record: dict[str, Any]) -> SampleDraw:
     """A draw from its record, to be replayed with `apply_draws`."""
     draw: SampleDraw = _rebuild(SampleDraw, record)
     return draw
-
-
-def _taken(values: typing.Iterable[Any]) -> list[Any]:
-    return [value for value in values if value is not None]
 
 
 def _rebuild(kind: Any, record: Any) -> Any:

@@ -1,7 +1,7 @@
 """Where a sample looks: which template, which crop, turned, scaled, sheared, warped, mirrored.
 
 The crop is sampled directly: the map from crop to template is worked out on a coarse grid, interpolated
-linearly to the voxels, and used once to look labels up, nearest neighbour.
+linearly to the voxels, and used once to look labels up, nearest neighbour, and images of real scans, linearly.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class PoseSettings:
     warp_std_mm: Distribution = Uniform(0, 4)
     warp_nodes_mm: float = 25.0
     flip_probability: float = 0.5
+    flip_swaps_sides: bool = True  # left is right in a mirror; without, a network cannot learn which is which
     neck_probability: float = 0.0  # what lies below a template goes on as its lowest slices do
 
     def __post_init__(self) -> None:
@@ -59,6 +60,12 @@ class Pose:
     warp_seed: int
     flip: bool
     neck: bool = False
+    swaps_sides: bool = True
+
+    @property
+    def swapped(self) -> bool:
+        """Whether left labels become right ones."""
+        return self.flip and self.swaps_sides
 
 
 def draw_pose(
@@ -90,6 +97,7 @@ def draw_pose(
         warp_seed=draw_seed(rng),
         flip=bool(rng.uniform() < settings.flip_probability),
         neck=bool(rng.uniform() < settings.neck_probability),
+        swaps_sides=settings.flip_swaps_sides,
     )
 
 
@@ -112,7 +120,18 @@ def affine_matrix(pose: Pose) -> np.ndarray:
 
 
 def look_up(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.Tensor:
-    """Labels (generation channels) seen by each pose, uint8, shape (B, I, J, K), `per_mm` times the crop's."""
+    """Labels (channels) seen by each pose, uint8, shape (B, I, J, K), `per_mm` times the crop's."""
+    return _nearest(_places(poses, templates, per_mm), poses, templates)
+
+
+def look_up_scans(poses: list[Pose], templates: Templates) -> tuple[torch.Tensor, torch.Tensor]:
+    """Intensities (B, 1, I, J, K), float32, and labels (B, I, J, K), uint8, of real scans as each pose sees them."""
+    where = _places(poses, templates)
+    return _between(where, poses, templates), _nearest(where, poses, templates)
+
+
+def _places(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.Tensor:
+    """Where each voxel of the samples looks, in voxels of its template, (B, 3, I, J, K)."""
     device = templates.labels.device
     size = poses[0].crop_voxels
     field, positions = _coarse_map(poses, size, device)  # (B, 3, i, j, k) in template voxels
@@ -120,23 +139,55 @@ def look_up(poses: list[Pose], templates: Templates, per_mm: int = 1) -> torch.T
         interpolation_matrix((torch.arange(n * per_mm) - (n * per_mm - 1) / 2) / per_mm, p).to(device)[None]
         for n, p in zip(size, positions, strict=True)
     ]
-    where = apply_along_axes(field, to_voxels)  # (B, 3, I, J, K)
-    index = torch.tensor([pose.template for pose in poses])
-    last = (templates.shapes[index] - 1).to(device)
+    return apply_along_axes(field, to_voxels)
+
+
+def _nearest(where: torch.Tensor, poses: list[Pose], templates: Templates) -> torch.Tensor:
+    """Labels (B, I, J, K) of the voxels nearest to `where`, which is rounded in place."""
     where = where.round_().to(torch.int32)
-    wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
-    flat = torch.zeros((len(poses), *where.shape[2:]), dtype=wide, device=device)
     below = _extend_necks(where, poses)
-    for axis in range(3):
-        # templates carry a border of background, so clamping reads background outside
-        inside = torch.minimum(where[:, axis].clamp_(min=0), last[:, axis, None, None, None].int())
-        flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
-    flat += templates.offsets[index].to(device, wide)[:, None, None, None]
+    flat = _flat_index(where, poses, templates)
     labels = templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
     for volume, lower in zip(labels, below, strict=True):
         if lower is not None:
             volume[lower] = replaced(volume[lower], BELOW)
     return labels
+
+
+def _between(where: torch.Tensor, poses: list[Pose], templates: Templates) -> torch.Tensor:
+    """Intensities (B, 1, I, J, K), linear between the eight voxels around `where`."""
+    assert templates.images is not None
+    images, low = templates.images, where.floor().to(torch.int32)
+    flat = _flat_index(low, poses, templates, beyond=1)
+    weight = (where - low).clamp_(0, 1)  # beyond the template, that of its border
+    columns = templates.shapes[[pose.template for pose in poses], 1:].to(flat.device, flat.dtype)[..., None, None, None]
+    row, plane = columns[:, 1], columns[:, 0] * columns[:, 1]  # voxels from one to the next
+
+    def along_k(first: torch.Tensor) -> torch.Tensor:
+        ends = (images.index_select(0, (first + k).view(-1)).view(flat.shape).float() for k in (0, 1))
+        return next(ends).lerp_(next(ends), weight[:, 2])
+
+    near, far = (along_k(first).lerp_(along_k(first + row), weight[:, 1]) for first in (flat, flat + plane))
+    return near.lerp_(far, weight[:, 0])[:, None]
+
+
+def _flat_index(voxels: torch.Tensor, poses: list[Pose], templates: Templates, beyond: int = 0) -> torch.Tensor:
+    """Place in the templates' buffers of voxels (B, 3, I, J, K), int32, which are brought inside, in place.
+
+    Templates carry a border of background, so what is brought inside reads background; `beyond` voxels are left free
+    above each.
+    """
+    device = voxels.device
+    index = torch.tensor([pose.template for pose in poses])
+    last = (templates.shapes[index] - 1).to(device)
+    wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
+    flat = torch.zeros((len(poses), *voxels.shape[2:]), dtype=wide, device=device)
+    for axis in range(3):
+        inside = voxels[:, axis].clamp_(min=0)
+        torch.minimum(inside, last[:, axis, None, None, None].int() - beyond, out=inside)
+        flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
+    flat += templates.offsets[index].to(device, wide)[:, None, None, None]
+    return flat
 
 
 def _extend_necks(where: torch.Tensor, poses: list[Pose]) -> list[torch.Tensor | None]:

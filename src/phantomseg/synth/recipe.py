@@ -105,7 +105,7 @@ def recipe_names() -> list[str]:
     """Names of the recipes that come with the package.
 
     >>> recipe_names()
-    ['find', 'head', 'pumba', 'shapes', 'synthseg']
+    ['find', 'head', 'pumba', 'shapes', 'supervised', 'synthseg']
     """
     folder = resources.files("phantomseg") / "recipes"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
@@ -187,9 +187,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         raise RecipeError(f"recipe key {where} is {value!r}, wanted {count} whole numbers above 0")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _number(float(value), where)
-    if (hint is int and type(value) is int and value > 0) or (hint is str and isinstance(value, str)):
+    if (hint is int and type(value) is int and value > 0) or (hint in (str, bool) and type(value) is hint):
         return value
-    wanted = {float: "a number", int: "a whole number above 0", str: "a string"}.get(hint, "another kind")
+    kinds = {float: "a number", int: "a whole number above 0", str: "a string", bool: "true or false"}
+    wanted = kinds.get(hint, "another kind")
     raise RecipeError(f"recipe key {where} is {value!r}, wanted {wanted}")
 
 

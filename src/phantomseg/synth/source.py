@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import has_merge, label_set, merge
 
 TEMPLATES, SHAPES = "generation", "shapes"
 FINE_TO_BRAIN = {TEMPLATES: ("head", "brain"), SHAPES: ("brain",)}  # sets on the way
@@ -23,6 +23,15 @@ def brain_channels(source: str = TEMPLATES) -> np.ndarray:
 def intracranial_channels(source: str = TEMPLATES) -> np.ndarray:
     """Which channels of the source are brain or the fluid around it, boolean, shape (G,)."""
     return _brain_values(source) > 0
+
+
+def reaches(target: str, source: str = TEMPLATES) -> bool:
+    """Whether label maps of the source become some of the label set `target`.
+
+    >>> reaches("freesurfer"), reaches("manual")
+    (True, False)
+    """
+    return has_merge(FINE_TO_BRAIN[source][0], "mask" if target == BORDER else target)
 
 
 @cache

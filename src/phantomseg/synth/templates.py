@@ -19,7 +19,7 @@ from phantomseg.image.files import read_labels, scan_paths, stem, write_atomical
 from phantomseg.image.grid import canonical, content_box, crop, resample
 from phantomseg.image.image import Image
 from phantomseg.labels import label_set
-from phantomseg.synth.source import brain_channels
+from phantomseg.synth.source import TEMPLATES, brain_channels
 
 CSF, DURA, BONES = 24, 520, (515, 516)
 THIN_MM = 1.0  # coarser voxels do not show the dura
@@ -27,7 +27,7 @@ THIN_MM = 1.0  # coarser voxels do not show the dura
 
 @dataclass(frozen=True, eq=False)
 class Templates:
-    """All label maps in one flat buffer of generation channels, each with a border of background."""
+    """All label maps in one flat buffer of channels, each with a border of background; real scans come with images."""
 
     names: tuple[str, ...]
     labels: torch.Tensor  # (sum of voxels,) uint8
@@ -36,13 +36,16 @@ class Templates:
     brain_low: torch.Tensor  # (T, 3)
     brain_high: torch.Tensor  # (T, 3)
     spacing_mm: float = 1.0
+    images: torch.Tensor | None = None  # (sum of voxels,) float16 or float32: real scans, voxel by voxel with `labels`
+    source: str = TEMPLATES  # label set whose channels `labels` holds; of real scans, the target's
 
     def to(self, device: torch.device) -> Templates:
-        """The same templates with the label buffer on another device."""
-        return replace(self, labels=self.labels.to(device))
+        """The same templates with their buffers on another device."""
+        images = None if self.images is None else self.images.to(device)
+        return replace(self, labels=self.labels.to(device), images=images)
 
     def volume(self, index: int) -> np.ndarray:
-        """One template's generation channels, uint8, shape (I, J, K)."""
+        """One template's channels, uint8, shape (I, J, K)."""
         start, shape = int(self.offsets[index]), tuple(self.shapes[index].tolist())
         count = int(np.prod(shape))
         return self.labels[start : start + count].reshape(shape).numpy()
@@ -68,7 +71,7 @@ def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise TemplateError(f"{source} holds two label maps named {twice}; rename one")
-    return _pack(names, [prepare_template(path, spacing_mm) for path in paths], spacing_mm)
+    return pack(names, [prepare_template(path, spacing_mm) for path in paths], brain_channels(), spacing_mm)
 
 
 def save_templates(templates: Templates, path: Path) -> None:
@@ -129,16 +132,8 @@ def derive_dura(values: np.ndarray) -> np.ndarray:
     return np.where(at_bone & (values == CSF), DURA, values)
 
 
-def no_templates(spacing_mm: float = 1.0) -> Templates:
-    """What recipes are given that need no template: shapes come out of nothing."""
-    none = torch.zeros((0, 3), dtype=torch.int64)
-    return Templates(
-        (), torch.zeros(0, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), none, none, none, spacing_mm
-    )
-
-
-def _pack(names: list[str], volumes: list[np.ndarray], spacing_mm: float) -> Templates:
-    is_brain = brain_channels()
+def pack(names: list[str], volumes: list[np.ndarray], is_brain: np.ndarray, spacing_mm: float) -> Templates:
+    """Templates of volumes of channels, uint8; `is_brain` tells which channels the crops are placed about, (C,)."""
     boxes = [content_box(is_brain[volume]) for volume in volumes]
     sizes = np.array([volume.size for volume in volumes])
     return Templates(
@@ -149,6 +144,14 @@ def _pack(names: list[str], volumes: list[np.ndarray], spacing_mm: float) -> Tem
         brain_low=torch.from_numpy(np.stack([low for low, _ in boxes])),
         brain_high=torch.from_numpy(np.stack([high for _, high in boxes])),
         spacing_mm=spacing_mm,
+    )
+
+
+def no_templates(spacing_mm: float = 1.0) -> Templates:
+    """What recipes are given that need no template: shapes come out of nothing."""
+    none = torch.zeros((0, 3), dtype=torch.int64)
+    return Templates(
+        (), torch.zeros(0, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), none, none, none, spacing_mm
     )
 
 
@@ -163,4 +166,4 @@ def _read_prepared(path: Path) -> Templates:
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
-    return _pack(names, volumes, spacing_mm)
+    return pack(names, volumes, brain_channels(), spacing_mm)

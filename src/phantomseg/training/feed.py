@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from phantomseg.synth.generate import Batch, generate
+from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe
+from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates
 
 

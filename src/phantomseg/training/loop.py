@@ -22,8 +22,9 @@ from phantomseg.network.losses import dice_cross_entropy, distance_dice
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
 from phantomseg.runtime import autocast, hardware, keep_freed_memory
-from phantomseg.synth.generate import Batch
+from phantomseg.synth.real import check_recipe
 from phantomseg.synth.recipe import Recipe, record
+from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.feed import Series, feed
@@ -55,8 +56,11 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
 
     Raises:
         TrainingError: a loss that is not finite, or a run that cannot be resumed.
+        RecipeError: real scans cannot go through the steps of the recipe.
     """
     keep_freed_memory()
+    if templates.images is not None:
+        check_recipe(recipe, templates.source)
     device = templates.labels.device
     state = _begin(recipe, config, run, device)
     settings = {
@@ -64,6 +68,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
         "network": dataclasses.asdict(state.network.config),  # type: ignore[call-overload]
         "recipe": record(recipe),
         "templates": list(templates.names),
+        **({"supervised": True} if templates.images is not None else {}),
     }
     if run.resume:
         restore_checkpoint(run.folder / "checkpoint.pt", state, settings)

@@ -11,6 +11,7 @@ from torch import nn
 
 from phantomseg.errors import TrainingError, one_sentence
 from phantomseg.image.files import write_atomically
+from phantomseg.synth.recipe import parse_recipe, record
 
 
 @dataclass(eq=False)
@@ -61,15 +62,16 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
         raise TrainingError(f"there is no checkpoint {path} to resume from; leave --resume out to start anew")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        saved = {**content["settings"], "recipe": record(parse_recipe(content["settings"]["recipe"]))}
         for key, value in settings.items():
-            if content["settings"].get(key) != value:
+            if saved.get(key) != value:  # keys that recipes have since count as left out there
                 raise TrainingError(
                     f"checkpoint {path} was made with another {key}; resume with the same, or start in a new folder"
                 )
         state.network.load_state_dict(content["network"])
         state.average.load_state_dict(content["average"])
-        for optimiser, saved in zip(state.optimisers, content["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        for optimiser, moments in zip(state.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(moments)
         state.step, state.seconds, state.rows = content["step"], content["seconds"], content["rows"]
         state.earlier = content["earlier"]
     except TrainingError:

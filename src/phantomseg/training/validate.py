@@ -19,10 +19,14 @@ from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
 
 HELD_OUT_SEED = 2**31  # the command line takes smaller ones
+MANUAL = "manual"  # label set of real label maps, whose values are those of `evaluation`
 
 
 def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, count: int = 8) -> dict[str, float]:
-    """Mean hard Dice over classes present (background left out) and over `count` held-out samples."""
+    """Mean hard Dice over classes present (background left out) and over `count` held-out samples.
+
+    Those of real scans are other views of the scans that are learnt from, and named so.
+    """
     model = Model(network, label_set(recipe.target), record={"recipe": record(recipe)})
     dices: list[float] = []
     for index in range(count):
@@ -33,20 +37,30 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
         present = counts.reference > 0
         if present.any():  # a crop may show background alone
             dices.append(float(counts.dice[present].mean()))
-    return {"dice_held_out": round(sum(dices) / len(dices), 4)} if dices else {}
+    key = "dice_held_out" if templates.images is None else "dice_learnt_scans"
+    return {key: round(sum(dices) / len(dices), 4)} if dices else {}
 
 
 def real_scan_dice(network: nn.Module, recipe: Recipe, cases: list[Case]) -> dict[str, float]:
     """Mean Dice over all structures and labelled scans, left and right merged.
 
     Raises:
-        LabelError: the network's set does not merge into `freesurfer`.
+        LabelError: the network's set does not merge into the one that is scored.
     """
     model = Model(network, label_set(recipe.target), record={"recipe": record(recipe)})
     scores = []
     for case in cases:
         scan, reference = case.read()
-        found = segment(scan, model, "freesurfer", flip=False).image
+        found = segment(scan, model, scored_set(recipe.target), flip=False).image
         dice = structure_dice(found.voxels, reference.voxels, label_set("evaluation"), merged=True)
         scores += [value for value in dice.values() if not math.isnan(value)]
     return {"dice_scans": round(sum(scores) / len(scores), 4)}
+
+
+def scored_set(target: str) -> str:
+    """Label set that a network's results for real scans are scored in; its values are among those of `evaluation`.
+
+    >>> scored_set("head"), scored_set("manual")
+    ('freesurfer', 'manual')
+    """
+    return MANUAL if target == MANUAL else "freesurfer"

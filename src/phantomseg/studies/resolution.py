@@ -1,0 +1,137 @@
+"""How much accuracy is lost as slices get thicker, in three directions."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+
+from phantomseg.evaluation.statistics import bootstrap_interval
+from phantomseg.image.files import read_image
+from phantomseg.image.image import Image
+from phantomseg.report.plots import Curve, curve_plot
+from phantomseg.studies.accuracy import brought, ids_of, name_of, read_reference, referenced
+from phantomseg.studies.degrade import thickened
+from phantomseg.studies.plan import Dataset, Plan, Scan
+from phantomseg.studies.scores import overlaps
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
+from phantomseg.studies.tables import select
+from phantomseg.studies.tools import Found, Tool
+from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, TISSUES
+from phantomseg.studies.work import Part, Row, Task, file_told
+
+SPACINGS_MM = (3.0, 5.0, 7.0)
+DIRECTIONS = ("sagittal", "coronal", "axial")  # slices across the axes to right, anterior, superior
+AS_IS = "as it is"
+TEXT = """Every scan with known labels is labelled as it is, and as it would be with slices of 3, 5 and 7 mm: blurred
+across the slices (Gaussian, full width at half maximum of a slice), sampled once a slice, and interpolated linearly
+back on its own grid, so that every tool is compared on the same voxels. Dice is that of structures with sides merged;
+means are over the sixteen structures that protocols share."""
+
+
+def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
+    """One task a scan with a reference, spacing and direction."""
+    made = []
+    for dataset in plan.datasets:
+        for scan in referenced(dataset, settings.most):
+            conditions = [(0.0, AS_IS), *((mm, direction) for mm in SPACINGS_MM for direction in DIRECTIONS)]
+            made += [_task(plan, dataset, scan, *condition) for condition in conditions]
+    return made
+
+
+def _task(plan: Plan, dataset: Dataset, scan: Scan, mm: float, direction: str) -> Task:
+    assert scan.reference is not None
+    name = name_of(plan, dataset, scan)
+    facts = {"dataset": dataset.name, "scan": name, "spacing_mm": mm, "direction": direction}
+    make = partial(read_image, scan.image) if not mm else partial(thick, scan, mm, direction)
+    return Task(
+        name=f"{name}_{mm:g}mm-{direction}" if mm else name,
+        facts=facts,
+        parts=(Part("", make, None if mm else scan.image),),
+        rows=partial(_rows, plan, dataset, scan),
+        told={**facts, "files": file_told([scan.image, scan.reference]), "labels": dataset.labels,
+              "structures": list(plan.structures)},
+    )  # fmt: skip
+
+
+def thick(scan: Scan, mm: float, direction: str) -> Image:
+    """A scan as thick slices of one of the three directions would have shown it."""
+    image = read_image(scan.image)
+    return thickened(image, voxel_axis(image, DIRECTIONS.index(direction)), mm)
+
+
+def voxel_axis(image: Image, world_axis: int) -> int:
+    """Voxel axis that runs along a world axis, or most nearly so.
+
+    >>> voxel_axis(Image(np.zeros((2, 2, 2)), np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])), 0)
+    2
+    """
+    orientation = nib.orientations.io_orientation(image.affine)
+    return int(np.flatnonzero(orientation[:, 0] == world_axis)[0])
+
+
+def _rows(plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str, Found]) -> list[Row]:
+    assert scan.reference is not None
+    reference = read_reference(plan, dataset, scan.reference)
+    image = brought(found[""].image, reference, dataset, scan.reference)
+    ids = tool.ids, ids_of(plan, dataset)
+    return overlaps(image, reference, ids, plan.structures, (MERGED, TISSUES, FOREGROUND))
+
+
+def show(rows: list[Row], lines: list[Row]) -> Shown:
+    """Curves over spacing, and tables."""
+    good = [row for row in rows if "error" not in row and row["view"] == MERGED]
+    tools = list(dict.fromkeys(row["tool"] for row in rows))
+    structures = [name for name in dict.fromkeys(row["structure"] for row in good) if name != MEAN]
+    plots = [
+        Plot("curve", "Mean Dice over slice spacing", curve_plot({tool: _curve(good, tool, MEAN) for tool in tools},
+             "slice spacing, mm (0: as it is)", "mean Dice"),
+             "Mean over scans and directions, with its 95 % bootstrap interval over scans; thin lines: one direction."),
+        Plot("structures", "Structures over slice spacing", curve_plot(
+            {name: _curve(good, tools[0], name, faint=False) for name in structures[:8]} if tools else {},
+            "slice spacing, mm (0: as it is)", f"Dice of {tools[0] if tools else ''}"), "The first eight structures."),
+    ]  # fmt: skip
+    columns = {"dataset": "dataset", "spacing_mm": "mm", "direction": "slices", **DEFAULT_COLUMNS}
+    dice = of_measure(lines, "dice")
+    overall = [line for line in dice if line["structure"] in (MEAN, FOREGROUND, "grey matter")]
+    return Shown(
+        (
+            summary_table("Mean of structures, grey matter and foreground: Dice", overall, columns),
+            summary_table("Every structure: Dice", [line for line in dice if line["view"] == MERGED], columns),
+        ),
+        tuple(plots),
+    )
+
+
+def _curve(rows: list[Row], tool: str, structure: str, faint: bool = True) -> Curve:
+    chosen = select(rows, tool=tool, structure=structure)
+    spacings = sorted({row["spacing_mm"] for row in chosen})
+    means, lows, highs = [], [], []
+    for mm in spacings:
+        of_scan: dict[str, list[float]] = {}
+        for row in select(chosen, spacing_mm=mm):
+            of_scan.setdefault(row["scan"], []).append(row["dice"])
+        values = np.array([np.nanmean(each) for each in of_scan.values() if not np.isnan(each).all()])
+        low, high = bootstrap_interval(values)
+        means.append(float(values.mean()) if values.size else np.nan)
+        lows.append(low)
+        highs.append(high)
+    thin = {}
+    for direction in DIRECTIONS if faint else ():
+        thin[direction] = [
+            float(np.nanmean([row["dice"] for row in chosen
+                              if row["spacing_mm"] == mm and row["direction"] in (direction, AS_IS)] or [np.nan]))
+            for mm in spacings
+        ]  # fmt: skip
+    return Curve(spacings, means, lows, highs, thin)
+
+
+STUDY = Study(
+    title="Resolution",
+    text=TEXT,
+    tasks=tasks,
+    show=show,
+    by=("dataset", "spacing_mm", "direction", "view", "structure"),
+    measures=("dice", "volume_error"),
+)

@@ -1,0 +1,97 @@
+"""From rows to statistics: one line a group and tool, with a paired test against the first tool."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from phantomseg.evaluation.statistics import bonferroni, paired_wilcoxon, summarise
+from phantomseg.image.files import write_atomically
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+
+def statistics(
+    rows: list[Row], by: Sequence[str], measures: Sequence[str], lower_is_better: Sequence[str] = ()
+) -> list[Row]:
+    """Summaries of each measure for each group of `by` and each tool.
+
+    The first tool in the rows is what the others are tested against: p by Wilcoxon's signed-rank test over tasks
+    that both did, `p_bonferroni` times the number of tests of that measure. `failed` counts tasks of the tool in the
+    same dataset and condition that failed.
+    """
+    tools = list(dict.fromkeys(row["tool"] for row in rows))
+    lines: list[Row] = []
+    for measure in measures:
+        groups = _groups(rows, by, measure)
+        made = []
+        for key, of_tool in groups.items():
+            first = of_tool.get(tools[0], {})
+            for tool, values in of_tool.items():
+                line = {
+                    **dict(zip(by, key, strict=True)),
+                    "tool": tool,
+                    "measure": measure,
+                    "failed": _failed(rows, tool, dict(zip(by, key, strict=True))),
+                    **asdict(summarise(list(values.values()), measure not in lower_is_better)),
+                    "p": _paired(first, values) if tool != tools[0] else math.nan,
+                }
+                made.append(line)
+        for line, p in zip(made, bonferroni([line["p"] for line in made]), strict=True):
+            line["p_bonferroni"] = p
+        lines += made
+    return lines
+
+
+def mean_of(lines: list[Row], **where: Any) -> float:
+    """Mean of the one line that fits, NaN where none does."""
+    fitting = [line for line in lines if all(line.get(key) == value for key, value in where.items())]
+    return fitting[0]["mean"] if fitting else math.nan
+
+
+def select(rows: Iterable[Row], **where: Any) -> list[Row]:
+    """Rows whose columns hold these values."""
+    return [row for row in rows if all(row.get(key) == value for key, value in where.items())]
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """CSV whose columns are those of all rows in order of appearance; NaN and what is missing are left empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def write(temporary: str) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({key: _cell(value) for key, value in row.items()})
+
+    write_atomically(path, write)
+
+
+def _groups(rows: list[Row], by: Sequence[str], measure: str) -> dict[Key, dict[str, dict[str, float]]]:
+    """Values by group, tool and task."""
+    groups: dict[Key, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if measure in row and "error" not in row:
+            key = tuple(row.get(column, "") for column in by)
+            groups.setdefault(key, {}).setdefault(row["tool"], {})[row["task"]] = float(row[measure])
+    return groups
+
+
+def _paired(first: dict[str, float], other: dict[str, float]) -> float:
+    both = [task for task in first if task in other]
+    return paired_wilcoxon([first[task] for task in both], [other[task] for task in both])
+
+
+def _failed(rows: list[Row], tool: str, group: Row) -> int:
+    failed = [row for row in rows if row["tool"] == tool and "error" in row]
+    return sum(all(row[key] == value for key, value in group.items() if key in row) for row in failed)
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value

@@ -55,7 +55,7 @@ def run(
     study = find_study(name)
     plan = read_plan(data)
     tools = build_tools(plan, tool or [], place)
-    settings = Settings(output / name, most, resume, minutes, tuple(peer or ()), print)
+    settings = Settings(output / name, most, resume, minutes, tuple(peer or ()), place.type, print)
     outcome = run_study(name, study, plan, tools, settings, _say)
     if outcome.table is not None:
         _print(outcome.table)

@@ -55,7 +55,7 @@ def overlap(predicted: np.ndarray, reference: np.ndarray, ids: np.ndarray) -> Ov
     ([0.667, 0.667, nan], [0.5, 0.5, nan])
     """
     ids = np.asarray(ids)
-    size = int(max(ids.max(), predicted.max(initial=0), reference.max(initial=0))) + 1
+    size = int(max(ids.max(initial=0), predicted.max(initial=0), reference.max(initial=0))) + 1
 
     def count(values: np.ndarray) -> np.ndarray:
         counts: np.ndarray = np.bincount(values.ravel(), minlength=size)[ids]

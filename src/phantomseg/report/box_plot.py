@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class _Series:
 
 @styled()
 def box_plot(
-    groups: dict[str, dict[str, Sequence[float]]],
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
     ylabel: str,
     published: Sequence[Mark] = (),
     limits: Limits | None = None,
@@ -123,7 +123,7 @@ def _beside(count: int) -> np.ndarray:
 
 
 def _dash_empty(
-    axis: Axes, categories: list[str], groups: dict[str, dict[str, Sequence[float]]], marks: Sequence[Mark]
+    axis: Axes, categories: list[str], groups: Mapping[str, Mapping[str, Sequence[float]]], marks: Sequence[Mark]
 ) -> None:
     marked = {mark.category for mark in marks if math.isfinite(mark.value)}
     for at, category in enumerate(categories):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ __all__ = [
     "save_plot",
     "scatter_identity_plot",
 ]
-MARKERS = ("o", "s", "P", "X", "h", "*", "p", "8")
+MARKERS = ("o", "s", "P", "X", "h", "*", "p")  # not as many as colours, so that both together differ longer
 DASHES = ((0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
 
 
@@ -61,7 +61,7 @@ class Curve:
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    faint: dict[str, Sequence[float]] = field(default_factory=dict)  # other y over the same x, as one a direction
+    faint: Mapping[str, Sequence[float]] = field(default_factory=dict)  # other y over the same x, as one a direction
 
 
 def save_plot(folder: Path, name: str, figure: Figure) -> None:
@@ -78,7 +78,7 @@ def save_plot(folder: Path, name: str, figure: Figure) -> None:
 
 @styled()
 def curve_plot(
-    curves: dict[str, Curve], xlabel: str, ylabel: str, published: Sequence[Mark] = (), limits: Limits | None = None
+    curves: Mapping[str, Curve], xlabel: str, ylabel: str, published: Sequence[Mark] = (), limits: Limits | None = None
 ) -> Figure:
     """Curves, each with its band and its thin lines.
 
@@ -110,7 +110,7 @@ def curve_plot(
 
 
 @styled()
-def bland_altman_plot(panels: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str) -> Figure:
+def bland_altman_plot(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str) -> Figure:
     """First minus second measurement over the mean of both, with bias and limits of agreement, a panel a series.
 
     Args:
@@ -122,9 +122,12 @@ def bland_altman_plot(panels: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: 
     rows = max(1, math.ceil(len(panels) / columns))
     figure, axes = sheet(0.8 + 3.0 * rows, rows, columns)
     colors = colors_of(panels)
-    for axis, (name, (first, second)) in zip(axes, panels.items(), strict=False):
-        said = _draw_agreement(axis, array(first), array(second), colors[name])
-        axis.set_title(f"{plain(name)}\n{said}", loc="left", fontsize=9)
+    for axis, (name, pair) in zip(axes, panels.items(), strict=False):
+        first, second = map(array, pair)
+        used = np.isfinite(first) & np.isfinite(second)
+        left_out = f", {(~used).sum()} left out" if not used.all() else ""
+        said = _draw_agreement(axis, first[used], second[used], colors[name])
+        axis.set_title(f"{plain(name, 26)}{left_out}\n{said}", loc="left", fontsize=9)
         axis.locator_params(axis="x", nbins=4)
         axis.tick_params(labelbottom=True)
     for axis in axes[len(panels) :]:
@@ -135,7 +138,7 @@ def bland_altman_plot(panels: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: 
 
 
 @styled()
-def interval_plot(rows: dict[str, dict[str, tuple[float, float, float]]], xlabel: str) -> Figure:
+def interval_plot(rows: Mapping[str, Mapping[str, tuple[float, float, float]]], xlabel: str) -> Figure:
     """Values with their intervals, a line each, and a line at zero.
 
     Args:
@@ -165,10 +168,10 @@ def interval_plot(rows: dict[str, dict[str, tuple[float, float, float]]], xlabel
 
 @styled()
 def scatter_identity_plot(
-    series: dict[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     xlabel: str,
     ylabel: str,
-    subjects: dict[str, Sequence[str]] | None = None,
+    subjects: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
     """Y against x, both axes alike, with the line on which they are equal.
 
@@ -223,12 +226,9 @@ def _tick_at(axis: Axes, x: np.ndarray) -> None:
 
 def _draw_agreement(axis: Axes, first: np.ndarray, second: np.ndarray, color: str) -> str:
     """Draw pairs, bias and limits; the numbers of the two in words."""
-    used = np.isfinite(first) & np.isfinite(second)
-    left_out = f"; {(~used).sum()} left out" if not used.all() else ""
-    if not used.any():
+    if not first.size:
         note(axis, "no data", (0.5, 0.5), axis.transAxes)
-        return f"no pairs{left_out}"
-    first, second = first[used], second[used]
+        return "no pairs"
     axis.scatter(
         (first + second) / 2, first - second, s=16, color=color, alpha=0.7, linewidths=0, zorder=3,
         rasterized=first.size > MANY_DOTS,
@@ -242,7 +242,7 @@ def _draw_agreement(axis: Axes, first: np.ndarray, second: np.ndarray, color: st
     size = max(abs(x) for x in (found.bias, found.low, found.high, 0.0) if math.isfinite(x))
     digits = max(0, min(6, 2 - math.floor(math.log10(size)))) if size > 0 else 0
     bias, low, high = (number(x, digits) for x in (found.bias, found.low, found.high))
-    return f"bias {bias}, limits {low} to {high}{left_out}"
+    return f"bias {bias}, limits {low} to {high}"
 
 
 def _list_categories(axis: Axes, names: list[str]) -> None:

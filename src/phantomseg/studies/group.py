@@ -77,9 +77,9 @@ def read_participants(path: Path, group: dict[str, Any]) -> dict[str, Person]:
     """
     unknown = sorted(set(group) - set(GROUP_KEYS))
     if unknown:
-        raise ScanError(f"table [group] has an unknown key {unknown[0]!r}; known are {', '.join(GROUP_KEYS)}")
-    names = {key: str(group.get(key, default)) for key, default in
-             (("id", "participant_id"), ("age", "age"), ("sex", "sex"), ("group", "group"), ("icv", "icv"))}  # fmt: skip
+        raise ScanError(f"[group] has an unknown key {unknown[0]!r}; known are {', '.join(GROUP_KEYS)}")
+    columns = {"id": "participant_id", "age": "age", "sex": "sex", "group": "group", "icv": "icv"}
+    names = {key: str(group.get(key, usual)) for key, usual in columns.items()}
     wanted = [str(group.get(key, key)) for key in ("controls", "patients")]
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phantomseg.errors import ScanError
-from phantomseg.studies import ablation, accuracy, atrophy, group, repeated, resolution
+from phantomseg.studies import ablation, accuracy, atrophy, group, lowdata, repeated, resolution
 from phantomseg.studies.study import Study
 
 STUDIES = {
@@ -14,6 +14,7 @@ STUDIES = {
     "atrophy": atrophy.STUDY,
     "group": group.STUDY,
     "ablation": ablation.STUDY,
+    "lowdata": lowdata.STUDY,
 }
 
 

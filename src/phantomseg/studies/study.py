@@ -33,6 +33,7 @@ class Settings:
     resume: bool = True
     minutes: float = 3.0  # of each training run
     peers: tuple[str, ...] = ()  # others that are trained too
+    device: str = "cpu"  # on which networks are trained
     say: Callable[[str], None] = lambda text: None
 
 

@@ -1,0 +1,147 @@
+"""Tools that are trained on a few scans before they are first asked: ours, with true or naive flips, and nnU-Net."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phantomseg.errors import ScanError
+from phantomseg.image.files import read_image, read_labels
+from phantomseg.image.image import Image
+from phantomseg.inference.segment import segment
+from phantomseg.labels import label_set, merge
+from phantomseg.network.model import Model, load_model
+from phantomseg.studies.nnunet import NnUNetBudget, predict_nnunet, train_nnunet
+from phantomseg.studies.plan import EVALUATION, Plan, Scan, to_evaluation
+from phantomseg.studies.tools import Found
+from phantomseg.studies.work import file_told
+from phantomseg.synth.recipe import Recipe, load_recipe
+from phantomseg.synth.scans import pack_scans
+from phantomseg.training.config import TrainConfig
+from phantomseg.training.loop import Run, train
+
+TARGET = "manual"
+RATE = 4e-3
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What there is to learn from: scans whose references hold values of a table, and a budget."""
+
+    scans: tuple[Scan, ...]
+    labels: str
+    minutes: float
+    folder: Path
+    plan: Plan
+    device: str = "cpu"
+    say: Callable[[str], None] = field(default=lambda text: None, compare=False)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Files and budget; what is trained is trained again when these change."""
+        files = file_told(path for scan in self.scans for path in (scan.image, scan.reference))
+        return {"files": files, "labels": self.labels, "minutes": self.minutes}
+
+    def pairs(self) -> list[tuple[Image, Image]]:
+        """Scans and label maps of the set `manual`.
+
+        Raises:
+            ScanError: a file cannot be read, or a label map holds what that set does not.
+        """
+        table = to_evaluation(self.labels, self.plan)
+        pairs = []
+        for scan in self.scans:
+            assert scan.reference is not None
+            reference = read_labels(scan.reference)
+            values = table.apply(reference.voxels)
+            if (label_set(TARGET).index_of_ids(values) < 0).any():
+                raise ScanError(f"{scan.reference} lumps structures, wanted those of the set {TARGET!r}; leave it out")
+            pairs.append((read_image(scan.image), reference.with_voxels(values)))
+        return pairs
+
+
+@dataclass(frozen=True, eq=False)
+class SupervisedTool:
+    """The package's own network, trained on real scans."""
+
+    name: str
+    lesson: Lesson
+    swap_sides: bool = True  # mirrored samples exchange left and right
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """Ids of `evaluation` that its references can give."""
+        return frozenset(to_evaluation(self.lesson.labels, self.lesson.plan).target_ids)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Lesson and kind of flips."""
+        return {**self.lesson.told, "swap_sides": self.swap_sides, "learning_rate": RATE}
+
+    def find(self, scan: Image, name: str, file: Path | None) -> Found:
+        """Label a scan; the first time, train before that."""
+        result = segment(scan, self.model, TARGET, flip=False)
+        values = merge(TARGET, EVALUATION).apply(result.image.voxels)
+        return Found(result.image.with_voxels(values))
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained model: read where the training was finished, gone on with where it was cut off."""
+        folder = self.lesson.folder
+        if (folder / "model" / "model.json").is_file():
+            return load_model(folder / "model")
+        names = [scan.subject for scan in self.lesson.scans]
+        self.lesson.say(f"training {self.name} on {', '.join(names)}, {self.lesson.minutes:g} minutes")
+        templates = pack_scans(names, self.lesson.pairs(), EVALUATION, TARGET).to(torch.device(self.lesson.device))
+        config = TrainConfig(minutes=self.lesson.minutes, learning_rate=RATE, validate_every=10**9)
+        made = train(self._recipe, templates, config, Run(folder, resume=(folder / "checkpoint.pt").is_file()))
+        (folder / "checkpoint.pt").unlink()  # as large as ten models, and of no more use
+        return dataclasses.replace(made, network=made.network.eval())
+
+    @property
+    def _recipe(self) -> Recipe:
+        recipe = load_recipe("supervised")
+        assert recipe.pose is not None
+        return dataclasses.replace(recipe, pose=dataclasses.replace(recipe.pose, flip_swaps_sides=self.swap_sides))
+
+
+@dataclass(frozen=True, eq=False)
+class NnUNetTool:
+    """NnU-Net by its own package; `mirror` is what it does unless it is told not to."""
+
+    name: str
+    lesson: Lesson
+    mirror: bool
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """Ids of `evaluation` that its references can give."""
+        return frozenset(to_evaluation(self.lesson.labels, self.lesson.plan).target_ids)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Lesson, and whether it mirrors."""
+        return {**self.lesson.told, "mirror": self.mirror}
+
+    @property
+    def budget(self) -> NnUNetBudget:
+        """Minutes of the lesson."""
+        return NnUNetBudget(minutes=self.lesson.minutes, device=self.lesson.device, mirror=self.mirror)
+
+    def find(self, scan: Image, name: str, file: Path | None) -> Found:
+        """Label a scan; the first time, train before that.
+
+        Raises:
+            TrainingError: nnU-Net is not installed, or fails.
+        """
+        labels = label_set(TARGET)
+        self.lesson.say(f"{self.name}: training for {self.lesson.minutes:g} minutes, if that is not done")
+        folder = train_nnunet(self.lesson.folder, self.lesson.pairs(), labels, self.budget)
+        (image,) = predict_nnunet(folder, {name: scan}, labels, self.budget).values()
+        return Found(image.with_voxels(merge(TARGET, EVALUATION).apply(image.voxels)))

@@ -31,6 +31,9 @@ values = np.rint(np.asanyarray(scan.dataobj)).astype(np.int16)
 if kind == "swap":
     pairs = {2: 41, 3: 42, 4: 43, 12: 51}
     values = np.vectorize({**pairs, **{b: a for a, b in pairs.items()}}.get)(values, values)
+if kind == "snap":
+    known = np.array([0, 2, 3, 4, 12, 24, 41, 42, 43, 51])
+    values = known[np.abs(values[..., None] - known).argmin(-1)]
 if kind == "odd":
     values = values + 7000
 if kind == "crop":

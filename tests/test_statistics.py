@@ -93,6 +93,8 @@ def test_cohens_d_by_hand() -> None:
     assert cohens_d(np.array([1.0, 3.0, 5.0]), np.array([4.0, 6.0])).d == pytest.approx(-found.d)
     assert cohens_d(np.array([2.0, 2.0]), np.array([1.0, 1.0])).d == INF
     assert math.isnan(cohens_d(np.array([2.0, 2.0]), np.array([2.0, 2.0])).d)
+    rounded = 0.1 + np.array([0, 1e-17, -1e-17])
+    assert math.isnan(cohens_d(rounded, rounded + 1e-12).d)  # a constant, but for what computing leaves
     with pytest.raises(ScanError, match="groups have 1 and 2 scans, wanted two or more in each"):
         cohens_d(np.array([1.0]), np.array([1.0, 2.0]))
 
@@ -109,7 +111,8 @@ def test_interval_of_cohens_d_holds_its_share_of_t() -> None:
     found = cohens_d(CONTROLS, PATIENTS)
     n, m = len(CONTROLS), len(PATIENTS)
     scale = math.sqrt(1 / n + 1 / m)
-    t = stats.ttest_ind(CONTROLS, PATIENTS).statistic
+    t, p = stats.ttest_ind(CONTROLS, PATIENTS)
+    assert found.p == pytest.approx(p)
     assert t * scale == pytest.approx(found.d)
     assert stats.nct.cdf(t, n + m - 2, found.low / scale) == pytest.approx(0.975, abs=1e-6)
     assert stats.nct.cdf(t, n + m - 2, found.high / scale) == pytest.approx(0.025, abs=1e-6)

@@ -12,6 +12,8 @@ from scipy import optimize, stats
 from phantomseg.errors import ScanError
 
 RESAMPLES = 2000
+LARGEST_T = 25.0
+ROUNDING = 1e-9  # relative; what varies by less does not vary
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,12 @@ def bonferroni(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class EffectSize:
-    """Cohen's d, and the interval of 95 % in which it lies."""
+    """Cohen's d, the interval of 95 % in which it lies, and p of Student's t between the groups."""
 
     d: float
     low: float
     high: float
+    p: float
 
 
 def cohens_d(controls: np.ndarray, patients: np.ndarray, level: float = 0.95) -> EffectSize:
@@ -127,12 +130,14 @@ def cohens_d(controls: np.ndarray, patients: np.ndarray, level: float = 0.95) ->
     freedom = n + m - 2
     pooled = math.sqrt(((n - 1) * np.var(controls, ddof=1) + (m - 1) * np.var(patients, ddof=1)) / freedom)
     difference = float(np.mean(controls) - np.mean(patients))
-    if pooled == 0:
-        return EffectSize(math.copysign(math.inf, difference) if difference else math.nan, math.nan, math.nan)
+    rounding = ROUNDING * max(np.abs(controls).max(), np.abs(patients).max())
+    if pooled <= rounding:
+        d = math.copysign(math.inf, difference) if abs(difference) > rounding else math.nan
+        return EffectSize(d, math.nan, math.nan, math.nan)
     scale = math.sqrt(1 / n + 1 / m)
     t = difference / pooled / scale
-    low, high = (_noncentrality(t, freedom, (1 + sign * level) / 2) * scale for sign in (1, -1))
-    return EffectSize(difference / pooled, low, high)
+    low, high = (effect * scale for effect in _noncentralities(t, freedom, level))
+    return EffectSize(difference / pooled, low, high, float(2 * stats.t.sf(abs(t), freedom)))
 
 
 def corrected(volumes: np.ndarray, covariates: np.ndarray, fitted_on: np.ndarray) -> np.ndarray:
@@ -189,8 +194,17 @@ def _quantile(values: np.ndarray, share: float) -> float:
     return float(np.quantile(values, share, method="lower" if share < 0.5 else "higher"))
 
 
-def _noncentrality(t: float, freedom: int, share: float) -> float:
-    """Noncentrality of the t distribution that has `share` of itself below t."""
-    reach = 10 + 2 * abs(t)
-    found: float = optimize.brentq(lambda c: stats.nct.cdf(t, freedom, c) - share, t - reach, t + reach)
-    return found
+def _noncentralities(t: float, freedom: int, level: float) -> tuple[float, float]:
+    """Noncentralities between which `level` of all t distributions that could have given this t lie."""
+    if t < 0:
+        low, high = _noncentralities(-t, freedom, level)
+        return -high, -low
+    spread = math.sqrt(1 + t**2 / (2 * freedom))  # of a normal distribution much like it
+
+    def effect(share: float) -> float:
+        if t > LARGEST_T:  # too far for the function
+            return t - float(stats.norm.ppf(share)) * spread
+        ends = max(t - 5 * spread, -6.0), t + 5 * spread
+        return float(optimize.brentq(lambda c: stats.nct.cdf(t, freedom, c) - share, *ends))
+
+    return effect((1 + level) / 2), effect((1 - level) / 2)

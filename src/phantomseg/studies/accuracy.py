@@ -110,14 +110,15 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     good = [row for row in rows if "error" not in row]
     tools = list(dict.fromkeys(row["tool"] for row in rows))
     structures = {tool: _values(good, tool, MERGED, SIXTEEN) for tool in tools}
+    volumes = {tool: relative_volumes(select(good, tool=tool)) for tool in tools}
     plots = [
         Plot("structures", "Dice of each structure, sides merged", box_plot(structures, "Dice", marks(good)),
              "Each dot is a scan."),
         Plot("views", "The same label maps, looked at more and more coarsely", box_plot(views(good, tools), "Dice"),
              "Low with sides apart and high with sides merged means sides taken for each other."),
         Plot("volumes", "Volumes: prediction against reference", bland_altman_plot(
-            {tool: _volumes(good, tool) for tool in tools}, "mean of both, % of the structure's mean",
-            "prediction - reference, %"), "Each dot is one of the sixteen structures in one scan, sides merged."),
+            volumes, "mean of both, % of the structure's mean", "prediction - reference, %"),
+            "Each dot is one of the sixteen structures in one scan, sides merged."),
     ]  # fmt: skip
     return Shown(tuple(tables(lines)), tuple(plots))
 
@@ -176,11 +177,11 @@ def _values(rows: list[Row], tool: str, view: str, structures: tuple[str, ...]) 
     return {name: [row["dice"] for row in chosen if row["structure"] == name] for name in structures}
 
 
-def _volumes(rows: list[Row], tool: str) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true volumes in % of the structure's mean."""
+def relative_volumes(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Volumes of the sixteen structures, and those they are compared with, in % of the structure's mean."""
     pairs = []
     for structure in SIXTEEN:
-        chosen = select(rows, tool=tool, view=MERGED, structure=structure)
+        chosen = select(rows, view=MERGED, structure=structure)
         usual = np.mean([row["reference_mm3"] for row in chosen]) if chosen else 0
         if usual > 0:
             pairs += [(100 * row["predicted_mm3"] / usual, 100 * row["reference_mm3"] / usual) for row in chosen]

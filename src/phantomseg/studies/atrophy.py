@@ -12,7 +12,7 @@ from phantomseg.image.image import Image
 from phantomseg.labels import label_set, merge
 from phantomseg.report.plots import box_plot, scatter_identity_plot
 from phantomseg.studies.plan import EVALUATION, Plan
-from phantomseg.studies.scores import LOWER_IS_BETTER, overlaps
+from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
 from phantomseg.studies.tables import select, statistics
 from phantomseg.studies.thinning import thinned
@@ -91,6 +91,12 @@ def _rows(path: Path, seed: int, tool: Tool, found: dict[str, Found]) -> list[Ro
     return rows
 
 
+def _by_level(rows: list[Row]) -> list[Row]:
+    """Rows in which a level of a head counts as a task of its own; level 0, which has no error, is left out."""
+    kept = [row for row in rows if "error" in row or row["thinned_mm"]]
+    return [row if "error" in row else {**row, "task": f"{row['task']} {row['thinned_mm']:g}"} for row in kept]
+
+
 def _soft(found: Found) -> dict[str, float]:
     parts = [volume for name, volume in found.volumes_mm3.items() if name.endswith(CORTEX)]
     return {SOFT: sum(parts)} if parts else {}
@@ -98,8 +104,9 @@ def _soft(found: Found) -> dict[str, float]:
 
 def analyse(rows: list[Row], plan: Plan) -> list[Row]:
     """The usual statistics by level, and over all levels; p of a step: predicted volumes against those of level 0."""
-    lines = statistics(rows, _BY, _MEASURES, LOWER_IS_BETTER)
-    whole = statistics(rows, _BY[:2], ("relative_error_percent",), ("relative_error_percent",))
+    lower = ("relative_error_percent",)
+    lines = statistics(rows, _BY, _MEASURES, lower)
+    whole = statistics(_by_level(rows), _BY[:2], lower, lower)
     lines += [{**line, "thinned_mm": "all"} for line in whole]
     steps = []
     for line in of_measure(lines, "predicted_percent"):

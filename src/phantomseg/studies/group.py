@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from phantomseg.errors import ScanError
 from phantomseg.evaluation.statistics import bonferroni, cohens_d, corrected
@@ -105,9 +104,7 @@ def read_participants(path: Path, group: dict[str, Any]) -> dict[str, Person]:
         raise ScanError(f"participants {path} hold an age or icv that is no number ({error}); correct it") from error
     lacking = [word for word in wanted if word not in {person.group for person in people.values()}]
     if lacking:
-        raise ScanError(
-            f"participants {path} have nobody in group {lacking[0]!r}; set controls and patients in [group]"
-        )
+        raise ScanError(f"participants {path} have nobody in group {lacking[0]!r}; correct [group] of the TOML")
     return people
 
 
@@ -160,8 +157,7 @@ def _effect(rows: list[Row], is_control: np.ndarray) -> Row:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "p": math.nan, "note": str(error)}
     for row, value in zip(rows, adjusted.tolist(), strict=True):
         row["corrected_mm3"] = value
-    p = float(stats.ttest_ind(adjusted[is_control], adjusted[~is_control]).pvalue)
-    return {"mean": effect.d, "low": effect.low, "high": effect.high, "p": p}
+    return {"mean": effect.d, "low": effect.low, "high": effect.high, "p": effect.p}
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:

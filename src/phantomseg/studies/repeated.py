@@ -6,12 +6,10 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import bland_altman_plot, box_plot
-from phantomseg.studies.accuracy import brought, ids_of, read_reference
+from phantomseg.studies.accuracy import brought, ids_of, read_reference, relative_volumes
 from phantomseg.studies.degrade import acquisitions
 from phantomseg.studies.plan import Dataset, Plan, Scan
 from phantomseg.studies.scores import overlaps
@@ -124,7 +122,7 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         for pair in pairs
     }
     boxes = {name: _dice(chosen) for name, chosen in series.items()}
-    volumes = {name: _volumes(chosen) for name, chosen in series.items()}
+    volumes = {name: relative_volumes(chosen) for name, chosen in series.items()}
     columns = {"dataset": "dataset", "pair": "pair", "view": "view", **DEFAULT_COLUMNS}
     dice = of_measure(lines, "dice")
     short = [line for line in dice if line["structure"] in (MEAN, "grey matter", FOREGROUND)]
@@ -147,17 +145,6 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
 def _dice(rows: list[Row]) -> dict[str, list[float]]:
     names = ("grey matter", "white matter", *SIXTEEN)
     return {name: [row["dice"] for row in rows if row["structure"] == name] for name in names}
-
-
-def _volumes(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = []
-    for structure in SIXTEEN:
-        chosen = select(rows, view=MERGED, structure=structure)
-        usual = np.mean([row["reference_mm3"] for row in chosen]) if chosen else 0
-        if usual > 0:
-            pairs += [(100 * row["predicted_mm3"] / usual, 100 * row["reference_mm3"] / usual) for row in chosen]
-    first, second = np.array(pairs).T if pairs else (np.empty(0), np.empty(0))
-    return first, second
 
 
 _BY = ("dataset", "pair", "view", "structure")

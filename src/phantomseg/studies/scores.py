@@ -20,7 +20,7 @@ from phantomseg.studies.views import MEAN, MERGED, SIDES, SIXTEEN, VIEWS, number
 Row = dict[str, Any]
 SWAPPED = "sides apart, swap-corrected"
 MEASURES = ("dice", "jaccard", "hd95_mm", "mean_surface_mm", "nsd", "volume_error", "volume_similarity")
-LOWER_IS_BETTER = ("hd95_mm", "mean_surface_mm", "volume_error")
+LOWER_IS_BETTER = ("hd95_mm", "mean_surface_mm", "laterality_error")
 
 
 def scored(
@@ -82,16 +82,15 @@ def _sides(
 ) -> list[Row]:
     """Share of voxels on the wrong side, and mean Dice with all sides exchanged where that is better."""
     labels = label_set(EVALUATION)
-    names = {name: i for name, i in structures_of(SIDES, *ids, only).items() if name.startswith(("left ", "right "))}
-    if not names:
+    names = {name: i for name, (i,) in structures_of(SIDES, *ids, only).items()}
+    if not any(name.startswith(("left ", "right ")) for name in names):
         return []
-    kept = np.array([i for (i,) in names.values()])
-    sided = [np.where(np.isin(image.voxels, kept), image.voxels, 0) for image in (predicted, reference)]
-    undone = swap_corrected(sided[0], sided[1], labels)
-    dice = overlap(undone, sided[1], kept).dice
-    counted = [d for name, d in zip(names, dice.tolist(), strict=True) if _counts(name)]
+    kept = np.array(list(names.values()))
+    maps = [np.where(np.isin(image.voxels, kept), image.voxels, 0) for image in (predicted, reference)]
+    dice = overlap(swap_corrected(maps[0], maps[1], labels), maps[1], kept).dice
+    counted = [value for name, value in zip(names, dice.tolist(), strict=True) if _counts(name)]
     return [
-        {"view": SIDES, "structure": "all", "laterality_error": laterality_error(sided[0], sided[1], labels)},
+        {"view": SIDES, "structure": "all", "laterality_error": laterality_error(maps[0], maps[1], labels)},
         {"view": SWAPPED, "structure": MEAN, "dice": mean(counted)},
     ]
 

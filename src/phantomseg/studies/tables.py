@@ -14,6 +14,7 @@ from phantomseg.image.files import write_atomically
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
+SIGNED = ("volume_error", "volume_difference_percent")  # best near 0: the worst is the largest either way
 
 
 def statistics(
@@ -38,7 +39,7 @@ def statistics(
                     "tool": tool,
                     "measure": measure,
                     "failed": _failed(rows, tool, dict(zip(by, key, strict=True))),
-                    **asdict(summarise(list(values.values()), measure not in lower_is_better)),
+                    **_summary(list(values.values()), measure, lower_is_better),
                     "p": _paired(first, values) if tool != tools[0] else math.nan,
                 }
                 made.append(line)
@@ -71,6 +72,14 @@ def write_table(path: Path, rows: list[Row]) -> None:
                 writer.writerow({key: _cell(value) for key, value in row.items()})
 
     write_atomically(path, write)
+
+
+def _summary(values: list[float], measure: str, lower_is_better: Sequence[str]) -> Row:
+    summary = asdict(summarise(values, measure not in lower_is_better))
+    if measure in SIGNED:
+        defined = [value for value in values if not math.isnan(value)]
+        summary |= {"p5": math.nan, "worst": max(defined, key=abs, default=math.nan)}
+    return summary
 
 
 def _groups(rows: list[Row], by: Sequence[str], measure: str) -> dict[Key, dict[str, dict[str, float]]]:

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import command
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 import phantomseg.cli.train
-from phantomseg.network.model import load_model
+from phantomseg.labels import label_set
+from phantomseg.network.model import Model, build_network, load_model, save_model
 from phantomseg.training import validate
 
 pytestmark = pytest.mark.usefixtures("same_threads")
@@ -208,6 +210,94 @@ def test_device_and_threads(tmp_path: Path, basics: list[object]) -> None:
         assert torch.get_num_threads() == count
 
 
+@pytest.fixture
+def scans(tmp_path: Path) -> list[object]:
+    """Flags of a supervised run on two scans, which begins with a tiny model."""
+    torch.manual_seed(0)
+    network = build_network("fast", {**command.TINY, "classes": len(label_set("manual"))})
+    save_model(tmp_path / "start", Model(network, label_set("manual")))
+    for name in ("one", "two"):
+        labels = np.where(phantom.head((20, 22, 18)) < 100, phantom.head((20, 22, 18)), 0).astype(np.int16)
+        phantom.save(tmp_path / f"{name}_T1w.nii.gz", command.head_scan())
+        phantom.save(tmp_path / f"{name}_dseg.nii.gz", labels)
+    where = ("--images", tmp_path / "*_T1w.nii.gz", "--labels", tmp_path / "*_dseg.nii.gz")
+    return ["--supervised", *where, "--start", tmp_path / "start", *QUICK]
+
+
+def scan_recipe(path: Path) -> Path:
+    text = (resources.files("phantomseg") / "recipes" / "supervised.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace("[96, 112, 96]", "[16, 16, 16]"), encoding="utf-8")
+    return path
+
+
+def test_supervised(tmp_path: Path, scans: list[object]) -> None:
+    flags = [*scans, "--recipe", scan_recipe(tmp_path / "recipe.toml"), "--steps", 2]
+    words = [flag for flag in flags if isinstance(flag, str)]
+    assert {"--supervised", "--images", "--labels"} <= set(words)
+    plain = train(tmp_path / "a", *flags)
+    assert len(plain) == 2 and np.isfinite(losses(plain)).all() and 0 <= float(plain[1]["dice_learnt_scans"]) <= 1
+    assert losses(train(tmp_path / "b", *flags, "--values", "freesurfer")) == losses(plain)
+    naive = losses(train(tmp_path / "c", *flags, "--naive-flips", "--seed", 1))
+    assert naive != losses(train(tmp_path / "d", *flags, "--seed", 1))
+    for name, swaps in (("a", True), ("c", False)):
+        made = record(tmp_path / name)
+        assert made["supervised"] is True and made["templates"] == ["one", "two"]
+        assert made["recipe"]["pose"]["flip_swaps_sides"] is swaps
+    found = tmp_path / "found"
+    scan = tmp_path / "one_T1w.nii.gz"
+    model = ("--model", tmp_path / "a" / "model", "--labels", "manual", "--no-report", *QUICK)
+    assert command.run("segment", scan, *model, "--output", found) == 0
+    assert (found / "one_T1w_dseg.nii.gz").is_file()
+    assert command.run("card", tmp_path / "a" / "model", "-o", tmp_path / "card.md") == 0
+    assert "Trained on 2 real scans with their label maps." in (tmp_path / "card.md").read_text(encoding="utf-8")
+
+
+def test_values(tmp_path: Path, scans: list[object], capfd: Capture) -> None:
+    flags = ["train", *scans, "--recipe", scan_recipe(tmp_path / "recipe.toml"), "--steps", 1]
+    error = command.refused(capfd, tmp_path / "bad", *flags, "--values", "siam")
+    assert "one_dseg.nii.gz: label map holds value 41" in error
+    error = command.refused(capfd, tmp_path / "bad", *flags, "--values", "nothing")
+    assert "there is no merge from 'nothing' to 'evaluation'" in error
+    assert command.run(*flags, "--values", "aseg", "-o", tmp_path / "run") == 0
+
+
+def test_supervised_run_has_its_recipe_and_is_validated(
+    tmp_path: Path, scans: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validate, "held_out_dice", lambda *arguments: {})
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    for kind, name in (("T1w", "a"), ("dseg", "a_dseg")):
+        (folder / f"{name}.nii.gz").write_bytes((tmp_path / f"one_{kind}.nii.gz").read_bytes())
+    (row,) = train(tmp_path / "run", *scans, "--steps", 1, "--validate", folder)
+    assert 0 <= float(row["dice_scans"]) <= 1
+    assert record(tmp_path / "run")["recipe"]["pose"]["crop_voxels"] == [96, 112, 96]
+
+
+def test_flags_of_supervised_runs_go_together(
+    tmp_path: Path, scans: list[object], template_folder: Path, capfd: Capture
+) -> None:
+    synthetic = ("--templates", template_folder, "--steps", 1)
+    images, labels = scans[1:3], scans[3:5]
+    alone = "is given without --supervised; add --supervised, or leave"
+    for flags, message in (
+        ((*synthetic, *images), f"--images {alone} --images out"),
+        ((*synthetic, *labels), f"--labels {alone} --labels out"),
+        ((*synthetic, "--values", "aseg"), f"--values {alone} --values out"),
+        ((*synthetic, "--naive-flips"), f"--naive-flips {alone} --naive-flips out"),
+        (("--supervised", *labels, "--steps", 1), "--supervised is given without --images; add --images with a folder"),
+        (("--supervised", *images, "--steps", 1), "--supervised is given without --labels; add --labels with a folder"),
+        ((*scans, *synthetic), "--templates is given with --supervised, which needs none; leave one of the two out"),
+        ((*scans, "--steps", 1, "--recipe", "head"), "recipe has shape, findings, strip, view, slab, pose.neck_prob"),
+        (
+            (*synthetic, "--recipe", "supervised"),
+            "'manual', which no label map of templates becomes, wanted real scans",
+        ),
+        (("--recipe", "supervised", "--steps", 1), "train it with --supervised, --images and --labels"),
+    ):
+        assert message in command.refused(capfd, tmp_path / "out", "train", *flags), flags
+
+
 def test_every_flag_is_tested() -> None:
     tests = {
         "output": test_files_of_a_run,
@@ -219,7 +309,9 @@ def test_every_flag_is_tested() -> None:
         "resume": test_resume,
         "compiled": test_compile,
         "workers": test_workers,
+        "values": test_values,
     }
+    tests |= dict.fromkeys(("supervised", "images", "labels", "naive_flips"), test_supervised)
     tests |= dict.fromkeys(("templates", "recipe"), test_templates_and_recipe)
     tests |= dict.fromkeys(("seed", "batch"), test_seed_and_batch)
     tests |= dict.fromkeys(("start", "learning_rate"), test_start_and_learning_rate)

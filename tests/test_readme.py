@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import phantom
 import pytest
+import study
 from scipy import ndimage
 
 from phantomseg.cli.main import app, main
@@ -41,12 +42,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     phantom.save(tmp_path / "scan.nii.gz", (phantom.head() % 97 + noise).astype(np.float32))
     (tmp_path / "label_maps").mkdir()
     phantom.save(tmp_path / "label_maps" / "one.nii.gz", phantom.head())
+    study.pair(tmp_path / "labelled", "one")
+    (description,) = blocks("toml")
+    text = description.replace("mytool {input} {output}", study.tool(tmp_path))
+    (tmp_path / "data.toml").write_text(text, encoding="utf-8")
     return tmp_path
 
 
 def test_commands_of_the_readme_run(folder: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("phantomseg")]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         quick = command.replace("--minutes 600", "--steps 1").replace("-n 16", "-n 2")
         with pytest.raises(SystemExit) as ended:
@@ -60,6 +65,7 @@ def test_commands_of_the_readme_run(folder: Path) -> None:
         "out/report.html",
         "masks/scan_mask.nii.gz",
         "samples/contact_sheet.png",
+        "studies/accuracy/report.html",
     ):
         assert (folder / made).is_file()
 
@@ -93,7 +99,7 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     assert sum(path.stat().st_size for path in Path(str(strip_folder)).iterdir()) <= 8e6
     assert find_model("strip").labels == label_set("border")
     assert {command.name for command in app.registered_commands} == {
-        "segment", "strip", "inspect", "synthesize", "prepare", "train", "evaluate", "card", "doctor",
+        "segment", "strip", "inspect", "synthesize", "prepare", "train", "evaluate", "study", "card", "doctor",
     }  # fmt: skip
 
 

@@ -191,6 +191,7 @@ def test_references_that_cannot_be_compared(folder: Path, capfd: Capture) -> Non
         ("[datasets.a]\nfolder = 'nowhere'", "nowhere of dataset a is no folder"),
         ("[datasets.a]\nfile = 'x'", "unknown key 'datasets.a.file'; known here are folder, image"),
         ("[dataset.a]", "unknown key 'dataset'; known here are datasets, tools"),
+        ("[datasets.'a/b']", "has the name 'a/b', wanted one that can be a folder's"),
         ("[datasets.a]\nimage = 'scan.nii'", "dataset a has the pattern 'scan.nii', wanted a file name with one *"),
         ("[datasets.a]\nimage = '*_none.nii.gz'", "of dataset a holds no file like *_none.nii.gz"),
         ("[datasets.a]\nfolder='scans'\n[tools.b]\nlabels = 'x'", "tools.b has none of model, command and folder"),

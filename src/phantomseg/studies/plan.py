@@ -87,6 +87,9 @@ def read_plan(path: Path) -> Plan:
     tables = content.get("datasets") or {}
     if not (isinstance(tables, dict) and tables and all(isinstance(table, dict) for table in tables.values())):
         raise ScanError(f"{path} names no dataset; add a table [datasets.NAME] with folder and image")
+    for name in (*tables, *(content.get("tools") or {})):
+        if "/" in name or name.startswith("."):
+            raise ScanError(f"{path} has the name {name!r}, wanted one that can be a folder's; leave out slash and dot")
     return Plan(
         path=path,
         datasets=tuple(_dataset(path, name, table) for name, table in tables.items()),

@@ -7,7 +7,7 @@ crosses is part cortex, part fluid, in the image as in the volume that counts as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ class Thinned:
     labels: np.ndarray  # generation channels, (I, J, K)
 
 
+@lru_cache(maxsize=8)  # images of a head are asked for first, and what is true of them afterwards
 def thinned(template: Path, mm: float, seed: int, level: int) -> Thinned:
     """A head of a label map with its cortex thinned.
 
@@ -82,7 +83,7 @@ def lost_share(labels: torch.Tensor, voxels: float) -> torch.Tensor:
     return torch.where(is_any(labels, CORTEX), share, torch.zeros(()))
 
 
-@cache
+@lru_cache(maxsize=1)
 def _head(template: Path) -> torch.Tensor:
     """Brain and what is near it, generation channels, at 1 mm."""
     volume = prepare_template(template)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from phantomseg.errors import PhantomSegError, one_sentence
+from phantomseg.errors import one_sentence
 from phantomseg.image.files import write_atomically, write_image
 from phantomseg.image.image import Image
 from phantomseg.studies.tools import Found, Tool
 
 Row = dict[str, Any]
+LOG = logging.getLogger(__name__)
 VERSION = 1  # of what rows mean; raised when they change
 
 
@@ -113,11 +115,13 @@ def _do(task: Task, tool: Tool, folder: Path) -> tuple[list[Row], list[Failure]]
             made = tool.find(part.make(), name, part.file)
             write_image(folder / "maps" / tool.name / f"{name}.nii.gz", _small(made.image))
             found[part.name] = made
-        except (PhantomSegError, OSError) as error:
+        except Exception as error:  # whatever it is, the other scans are to be done
+            LOG.debug("%s failed on %s", tool.name, name, exc_info=True)
             failures.append(Failure(tool.name, name, one_sentence(error)))
     try:
         rows = task.rows(tool, found) if found else []
-    except (PhantomSegError, OSError) as error:
+    except Exception as error:
+        LOG.debug("%s failed on %s", tool.name, task.name, exc_info=True)
         return [], [*failures, Failure(tool.name, task.name, one_sentence(error))]
     return rows, failures
 

@@ -255,7 +255,7 @@ def test_supervised(tmp_path: Path, scans: list[object]) -> None:
 def test_values(tmp_path: Path, scans: list[object], capfd: Capture) -> None:
     flags = ["train", *scans, "--recipe", scan_recipe(tmp_path / "recipe.toml"), "--steps", 1]
     error = command.refused(capfd, tmp_path / "bad", *flags, "--values", "siam")
-    assert "one_dseg.nii.gz: label map holds value 41" in error
+    assert "one_dseg.nii.gz: label map holds value 24 (256 voxels), which has no place" in error
     error = command.refused(capfd, tmp_path / "bad", *flags, "--values", "nothing")
     assert "there is no merge from 'nothing' to 'evaluation'" in error
     assert command.run(*flags, "--values", "aseg", "-o", tmp_path / "run") == 0
@@ -291,9 +291,12 @@ def test_flags_of_supervised_runs_go_together(
         ((*scans, "--steps", 1, "--recipe", "head"), "recipe has shape, findings, strip, view, slab, pose.neck_prob"),
         (
             (*synthetic, "--recipe", "supervised"),
-            "'manual', which no label map of templates becomes, wanted real scans",
+            "there is no merge from 'head' to 'manual' for label maps of templates",
         ),
-        (("--recipe", "supervised", "--steps", 1), "train it with --supervised, --images and --labels"),
+        (
+            ("--recipe", "supervised", "--steps", 1),
+            "choose another, or train on real scans with --supervised, --images and --labels",
+        ),
     ):
         assert message in command.refused(capfd, tmp_path / "out", "train", *flags), flags
 

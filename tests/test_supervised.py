@@ -454,8 +454,8 @@ def test_trained_model_loads_and_segments(tmp_path: Path, scans: Templates) -> N
 
 
 def test_scans_are_scored_with_sides_merged(tmp_path: Path, scans: Templates) -> None:
-    class Known:
-        """A case that a network which says background everywhere gets nothing of."""
+    class Case:
+        """A scan at hand."""
 
         def read(self) -> tuple[Image, Image]:
             return pair()
@@ -465,7 +465,7 @@ def test_scans_are_scored_with_sides_merged(tmp_path: Path, scans: Templates) ->
         for layer in (network.classify, network.coarse):
             layer.weight.zero_()  # type: ignore[operator, union-attr]
             layer.bias.copy_(torch.eye(len(MANUAL))[0])  # type: ignore[operator, union-attr]
-    assert real_scan_dice(network, calm(), [Known()]) == {"dice_scans": 0.0}  # type: ignore[list-item]
+    assert real_scan_dice(network, calm(), [Case()]) == {"dice_scans": 0.0}  # type: ignore[list-item]
 
 
 def test_synthetic_runs_say_nothing_of_scans(tmp_path: Path, templates: Templates) -> None:

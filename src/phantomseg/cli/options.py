@@ -78,8 +78,8 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
         return no_templates(recipe.spacing_mm)
     if not reaches(recipe.target, recipe.source):
         raise RecipeError(
-            f"recipe has the target {recipe.target!r}, which no label map of templates becomes, wanted real scans; "
-            "train it with --supervised, --images and --labels"
+            f"recipe has the target {recipe.target!r}, but there is no merge from 'head' to {recipe.target!r} for "
+            "label maps of templates; choose another, or train on real scans with --supervised, --images and --labels"
         )
     if path is None:
         raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")

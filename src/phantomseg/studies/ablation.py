@@ -14,7 +14,7 @@ from phantomseg.studies.plan import Dataset, Plan, Scan
 from phantomseg.studies.resolution import DIRECTIONS, thick
 from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select
+from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED
 from phantomseg.studies.work import Part, Row, Task, file_told
@@ -67,8 +67,8 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     good = [row for row in rows if "error" not in row]
     tools = list(dict.fromkeys(row["tool"] for row in rows))
     means = {
-        tool: {condition: [row["dice"] for row in select(good, tool=tool, condition=condition, structure=MEAN)]
-               for condition in CONDITIONS} for tool in tools
+        name: {condition: [row["dice"] for row in select(chosen, condition=condition, structure=MEAN)]
+               for condition in CONDITIONS} for name, chosen in series_of(good).items()
     }  # fmt: skip
     dice = of_measure(lines, "dice")
     overall = [line for line in dice if line["structure"] == MEAN]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from phantomseg.report.study_page import StudyTable
 from phantomseg.studies.plan import Dataset, Plan, Scan, to_evaluation
 from phantomseg.studies.scores import MEASURES, SWAPPED, scored
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select
+from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIDES, SIXTEEN, TISSUES
 from phantomseg.studies.work import Part, Row, Task, file_told
@@ -108,13 +109,14 @@ def _rows(plan: Plan, dataset: Dataset, path: Path, tool: Tool, found: dict[str,
 def show(rows: list[Row], lines: list[Row]) -> Shown:
     """Boxes of structures and of views, agreement of volumes, and tables."""
     good = [row for row in rows if "error" not in row]
-    tools = list(dict.fromkeys(row["tool"] for row in rows))
-    structures = {tool: _values(good, tool, MERGED, SIXTEEN) for tool in tools}
-    volumes = {tool: relative_volumes(select(good, tool=tool)) for tool in tools}
+    series = series_of(good)
+    structures = {name: dice_of(select(chosen, view=MERGED), SIXTEEN) for name, chosen in series.items()}
+    coarser = {name: views(chosen) for name, chosen in series.items()}
+    volumes = {name: relative_volumes(chosen) for name, chosen in series.items()}
     plots = [
         Plot("structures", "Dice of each structure, sides merged", box_plot(structures, "Dice", marks(good)),
              "Each dot is a scan."),
-        Plot("views", "The same label maps, looked at more and more coarsely", box_plot(views(good, tools), "Dice"),
+        Plot("views", "The same label maps, looked at more and more coarsely", box_plot(coarser, "Dice"),
              "Low with sides apart and high with sides merged means sides taken for each other."),
         Plot("volumes", "Volumes: prediction against reference", bland_altman_plot(
             volumes, "mean of both, % of the structure's mean", "prediction - reference, %"),
@@ -147,19 +149,15 @@ def tables(lines: list[Row]) -> list[StudyTable]:
     return [table for table in made if table.rows]
 
 
-def views(rows: list[Row], tools: list[str]) -> dict[str, dict[str, list[float]]]:
-    """Mean Dice of each view of each scan, by tool."""
+def views(rows: list[Row]) -> dict[str, list[float]]:
+    """Dice of each view of each scan, that of sides a mean."""
     chosen = {
         SIDES: {"view": SIDES, "structure": MEAN}, "swap-corrected": {"view": SWAPPED},
         MERGED: {"view": MERGED, "structure": MEAN},
-        "grey matter": {"view": TISSUES, "structure": "grey matter"},
-        "white matter": {"view": TISSUES, "structure": "white matter"},
-        "ventricles": {"view": TISSUES, "structure": "ventricles"}, FOREGROUND: {"view": FOREGROUND},
+        **{tissue: {"view": TISSUES, "structure": tissue} for tissue in ("grey matter", "white matter", "ventricles")},
+        FOREGROUND: {"view": FOREGROUND},
     }  # fmt: skip
-    return {
-        tool: {name: [row["dice"] for row in select(rows, tool=tool, **where)] for name, where in chosen.items()}
-        for tool in tools
-    }
+    return {name: [row["dice"] for row in select(rows, **where)] for name, where in chosen.items()}
 
 
 def marks(rows: list[Row]) -> list[Mark]:
@@ -172,9 +170,9 @@ def marks(rows: list[Row]) -> list[Mark]:
     ]
 
 
-def _values(rows: list[Row], tool: str, view: str, structures: tuple[str, ...]) -> dict[str, list[float]]:
-    chosen = select(rows, tool=tool, view=view)
-    return {name: [row["dice"] for row in chosen if row["structure"] == name] for name in structures}
+def dice_of(rows: list[Row], structures: Sequence[str]) -> dict[str, list[float]]:
+    """Dice of some structures in the rows."""
+    return {name: [row["dice"] for row in rows if row["structure"] == name] for name in structures}
 
 
 def relative_volumes(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from phantomseg.studies.nnunet import nnunet_available
 from phantomseg.studies.plan import Dataset, Plan, Scan
 from phantomseg.studies.scores import MEASURES
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select
+from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Tool
 from phantomseg.studies.trained import Lesson, NnUNetTool, SupervisedTool
 from phantomseg.studies.views import SIDES
@@ -100,8 +100,8 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     shown = accuracy.show(rows, lines)
     good = [row for row in rows if "error" not in row]
     wrong = {
-        tool: {"wrong side": [row["laterality_error"] for row in select(good, tool=tool, view=SIDES, structure="all")]}
-        for tool in dict.fromkeys(row["tool"] for row in rows)
+        name: {"wrong side": [row["laterality_error"] for row in select(chosen, view=SIDES, structure="all")]}
+        for name, chosen in series_of(good).items()
     }
     first, second, *rest = shown.plots
     swapped = Plot("laterality", "Laterality error", box_plot(wrong, "share of voxels on the wrong side"),

@@ -9,12 +9,12 @@ from functools import partial
 from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import bland_altman_plot, box_plot
-from phantomseg.studies.accuracy import brought, ids_of, read_reference, relative_volumes
+from phantomseg.studies.accuracy import brought, dice_of, ids_of, read_reference, relative_volumes
 from phantomseg.studies.degrade import acquisitions
 from phantomseg.studies.plan import Dataset, Plan, Scan
 from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select
+from phantomseg.studies.tables import series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
 from phantomseg.studies.work import Part, Row, Task, file_told
@@ -114,14 +114,8 @@ def _compared(pair: str, rows: list[Row]) -> list[Row]:
 def show(rows: list[Row], lines: list[Row]) -> Shown:
     """Consistency of structures, agreement of volumes, and tables."""
     good = [row for row in rows if "error" not in row and not row["pair"].endswith(TRUTH)]
-    tools = list(dict.fromkeys(row["tool"] for row in rows))
-    pairs = list(dict.fromkeys(row["pair"] for row in good))
-    series = {
-        f"{tool}, {pair}" if len(pairs) > 1 else tool: select(good, tool=tool, pair=pair)
-        for tool in tools
-        for pair in pairs
-    }
-    boxes = {name: _dice(chosen) for name, chosen in series.items()}
+    series = series_of(good, "pair")
+    boxes = {name: dice_of(chosen, ("grey matter", "white matter", *SIXTEEN)) for name, chosen in series.items()}
     volumes = {name: relative_volumes(chosen) for name, chosen in series.items()}
     columns = {"dataset": "dataset", "pair": "pair", "view": "view", **DEFAULT_COLUMNS}
     dice = of_measure(lines, "dice")
@@ -140,11 +134,6 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
                 "Each dot is one of the sixteen structures of a subject."),
         ),
     )  # fmt: skip
-
-
-def _dice(rows: list[Row]) -> dict[str, list[float]]:
-    names = ("grey matter", "white matter", *SIXTEEN)
-    return {name: [row["dice"] for row in rows if row["structure"] == name] for name in names}
 
 
 _BY = ("dataset", "pair", "view", "structure")

@@ -16,9 +16,9 @@ from phantomseg.studies.degrade import thickened
 from phantomseg.studies.plan import Dataset, Plan, Scan
 from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select
+from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
-from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, TISSUES
+from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
 from phantomseg.studies.work import Part, Row, Task, file_told
 
 SPACINGS_MM = (3.0, 5.0, 7.0)
@@ -82,15 +82,15 @@ def _rows(plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str,
 def show(rows: list[Row], lines: list[Row]) -> Shown:
     """Curves over spacing, and tables."""
     good = [row for row in rows if "error" not in row and row["view"] == MERGED]
-    tools = list(dict.fromkeys(row["tool"] for row in rows))
-    structures = [name for name in dict.fromkeys(row["structure"] for row in good) if name != MEAN]
+    series = series_of(good)
+    first, of_first = next(iter(series.items()), ("", []))
+    structures = [name for name in dict.fromkeys(row["structure"] for row in of_first) if name in SIXTEEN]
     plots = [
-        Plot("curve", "Mean Dice over slice spacing", curve_plot({tool: _curve(good, tool, MEAN) for tool in tools},
-             "slice spacing, mm (0: as it is)", "mean Dice"),
+        Plot("curve", "Mean Dice over slice spacing", curve_plot({name: _curve(chosen, MEAN)
+             for name, chosen in series.items()}, "slice spacing, mm (0: as it is)", "mean Dice"),
              "Mean over scans and directions, with its 95 % bootstrap interval over scans; thin lines: one direction."),
-        Plot("structures", "Structures over slice spacing", curve_plot(
-            {name: _curve(good, tools[0], name, faint=False) for name in structures[:8]} if tools else {},
-            "slice spacing, mm (0: as it is)", f"Dice of {tools[0] if tools else ''}"), "The first eight structures."),
+        Plot("structures", "Structures over slice spacing", curve_plot({name: _curve(of_first, name, faint=False)
+             for name in structures[:8]}, "slice spacing, mm (0: as it is)", f"Dice of {first}"), "Eight structures."),
     ]  # fmt: skip
     columns = {"dataset": "dataset", "spacing_mm": "mm", "direction": "slices", **DEFAULT_COLUMNS}
     dice = of_measure(lines, "dice")
@@ -104,8 +104,8 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     )
 
 
-def _curve(rows: list[Row], tool: str, structure: str, faint: bool = True) -> Curve:
-    chosen = select(rows, tool=tool, structure=structure)
+def _curve(rows: list[Row], structure: str, faint: bool = True) -> Curve:
+    chosen = select(rows, structure=structure)
     spacings = sorted({row["spacing_mm"] for row in chosen})
     means, lows, highs = [], [], []
     for mm in spacings:

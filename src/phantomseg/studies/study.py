@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,9 +137,10 @@ def run_study(name: str, study: Study, plan: Plan, tools: list[Tool], settings: 
 def summary_table(
     title: str, lines: list[Row], columns: dict[str, str], decimals: int = 3, hint: str = ""
 ) -> StudyTable:
-    """Lines of statistics as a table; `columns` says which ones, and their headings."""
-    rows = tuple(tuple(_cell(line.get(key)) for key in columns) for line in lines)
-    return StudyTable(title, tuple(columns.values()), rows, hint, decimals)
+    """Lines of statistics as a table; `columns` says which, and their headings; empty ones are left out."""
+    kept = [key for key in columns if not lines or any(_says(line.get(key)) for line in lines)]
+    rows = tuple(tuple(_cell(line.get(key)) for key in kept) for line in lines)
+    return StudyTable(title, tuple(columns[key] for key in kept), rows, hint, decimals)
 
 
 DEFAULT_COLUMNS = {
@@ -150,6 +152,10 @@ DEFAULT_COLUMNS = {
 def of_measure(lines: list[Row], measure: str, **where: Any) -> list[Row]:
     """Lines of one measure, and of the values asked for."""
     return [line for line in lines if line["measure"] == measure and all(line.get(k) == v for k, v in where.items())]
+
+
+def _says(value: Any) -> bool:
+    return value not in (None, "") and not (isinstance(value, float) and math.isnan(value))
 
 
 def _cell(value: Any) -> str | float | int | None:

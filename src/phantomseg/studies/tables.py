@@ -60,6 +60,20 @@ def select(rows: Iterable[Row], **where: Any) -> list[Row]:
     return [row for row in rows if all(row.get(key) == value for key, value in where.items())]
 
 
+def series_of(rows: list[Row], *also: str) -> dict[str, list[Row]]:
+    """Rows of each tool, and of each dataset where there are several; also of each value of other columns, so too.
+
+    >>> rows = [{"tool": "a", "dataset": "d"}, {"tool": "b", "dataset": "d"}]
+    >>> list(series_of(rows)), list(series_of(rows + [{"tool": "a", "dataset": "e"}]))
+    (['a', 'b'], ['a, d', 'b, d', 'a, e'])
+    """
+    columns = ["tool", *(key for key in ("dataset", *also) if len({row.get(key) for row in rows}) > 1)]
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        series.setdefault(", ".join(str(row.get(key, "")) for key in columns), []).append(row)
+    return series
+
+
 def write_table(path: Path, rows: list[Row]) -> None:
     """CSV whose columns are those of all rows in order of appearance; NaN and what is missing are left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))

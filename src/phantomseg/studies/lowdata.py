@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from phantomseg.errors import ScanError
 from phantomseg.report.plots import box_plot
+from phantomseg.report.study_page import StudyTable
 from phantomseg.studies import accuracy
 from phantomseg.studies.nnunet import nnunet_available
 from phantomseg.studies.plan import Dataset, Plan, Scan
@@ -21,7 +22,7 @@ TRAINING_SCANS = 3
 NNUNET = "nnunet"
 TEXT = f"""Networks are trained on {TRAINING_SCANS} real scans with their labels and tested on the others of the
 dataset, in every rotation, beside tools that were not trained on any of them. The budget of each training is stated
-with the tools below; it is short, so the figures say what little data and little time give, not what these networks
+below; it is short, so the figures say what little data and little time give, not what these networks
 could reach.
 
 "Supervised" is the package's own network on real scans, augmented by deformation, receive gain and contrast curve;
@@ -110,7 +111,15 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         "Laterality error", of_measure(lines, "laterality_error"), {"dataset": "dataset", **DEFAULT_COLUMNS}, 4
     )
     others = [each for each in shown.tables if each.title != table.title]
-    return Shown((others[0], table, *others[1:]), (second, swapped, first, *rest))
+    return Shown((others[0], table, _trainings(good), *others[1:]), (second, swapped, first, *rest))
+
+
+def _trainings(rows: list[Row]) -> StudyTable:
+    """What each training learnt from, and how long."""
+    columns = ("tool", "trained_on", "steps", "minutes", "hardware")
+    lines = dict.fromkeys(tuple(row.get(key) for key in columns) for row in rows if row.get("steps"))
+    titles = ("tool", "trained on", "steps", "minutes", "on")
+    return StudyTable("Trainings", titles, tuple(lines), "Whatever else the machine did took from the steps.", 1)
 
 
 STUDY = Study("Little data", TEXT, tasks, show, measures=(*MEASURES, "laterality_error"))

@@ -122,7 +122,7 @@ def run_study(name: str, study: Study, plan: Plan, tools: list[Tool], settings: 
         figures=tuple(figures),
         failures=tuple((f.tool, f.scan, f.sentence) for f in failures),
         published=tuple(published(name)),
-        provenance=_provenance(plan, tools),
+        provenance=_provenance(plan, [tool for task in tasks for tool in task.tools or tools] or tools),
         scans=count,
     )
     path = settings.folder / "report.html"
@@ -166,8 +166,8 @@ def _provenance(plan: Plan, tools: list[Tool]) -> dict[str, str]:
     from phantomseg import __version__
 
     about = {"Data": str(plan.path.resolve()), "Program": f"PhantomSeg {__version__}"}
-    for tool in tools:
-        told = {key: value for key, value in tool.told.items() if key not in ("sources", "targets")}
+    for tool in {tool.name: tool for tool in tools}.values():
+        told = {key: value for key, value in tool.told.items() if key not in ("sources", "targets", "files")}
         about[f"Tool {tool.name}"] = ", ".join(f"{key} {value}" for key, value in told.items())
     about["Machine"] = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     about["Finished"] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"

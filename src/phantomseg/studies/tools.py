@@ -38,6 +38,7 @@ class Found:
 
     image: Image
     volumes_mm3: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # more columns of its rows
 
 
 class Tool(Protocol):

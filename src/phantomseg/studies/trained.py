@@ -88,7 +88,10 @@ class SupervisedTool:
         """Label a scan; the first time, train before that."""
         result = segment(scan, self.model, TARGET, flip=False)
         values = merge(TARGET, EVALUATION).apply(result.image.voxels)
-        return Found(result.image.with_voxels(values))
+        record = self.model.record
+        return Found(
+            result.image.with_voxels(values), facts={key: record[key] for key in ("steps", "minutes", "hardware")}
+        )
 
     @cached_property
     def model(self) -> Model:

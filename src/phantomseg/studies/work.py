@@ -119,7 +119,8 @@ def _do(task: Task, tool: Tool, folder: Path) -> tuple[list[Row], list[Failure]]
             LOG.debug("%s failed on %s", tool.name, name, exc_info=True)
             failures.append(Failure(tool.name, name, one_sentence(error)))
     try:
-        rows = task.rows(tool, found) if found else []
+        facts = {key: value for one in found.values() for key, value in one.facts.items()}
+        rows = [{**facts, **row} for row in task.rows(tool, found)] if found else []
     except Exception as error:
         LOG.debug("%s failed on %s", tool.name, task.name, exc_info=True)
         return [], [*failures, Failure(tool.name, task.name, one_sentence(error))]

@@ -11,6 +11,7 @@ from phantomseg.evaluation.statistics import bootstrap_interval
 from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import Curve, curve_plot
+from phantomseg.report.study_page import StudyTable
 from phantomseg.studies.accuracy import brought, ids_of, name_of, read_reference, referenced
 from phantomseg.studies.degrade import thickened
 from phantomseg.studies.plan import Dataset, Plan, Scan
@@ -24,6 +25,7 @@ from phantomseg.studies.work import Part, Row, Task, file_told
 SPACINGS_MM = (3.0, 5.0, 7.0)
 DIRECTIONS = ("sagittal", "coronal", "axial")  # slices across the axes to right, anterior, superior
 AS_IS = "as it is"
+XLABEL = "slice spacing, mm (0: as it is)"
 TEXT = """Every scan with known labels is labelled as it is, and as it would be with slices of 3, 5 and 7 mm: blurred
 across the slices (Gaussian, full width at half maximum of a slice), sampled once a slice, and interpolated linearly
 back on its own grid, so that every tool is compared on the same voxels. Dice is that of structures with sides merged;
@@ -85,18 +87,25 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     series = series_of(good)
     first, of_first = next(iter(series.items()), ("", []))
     structures = [name for name in dict.fromkeys(row["structure"] for row in of_first) if name in SIXTEEN]
+    curves = {name: _curve(chosen, MEAN) for name, chosen in series.items()}
+    of_structure = {name: _curve(of_first, name, faint=False) for name in structures[:8]}
     plots = [
-        Plot("curve", "Mean Dice over slice spacing", curve_plot({name: _curve(chosen, MEAN)
-             for name, chosen in series.items()}, "slice spacing, mm (0: as it is)", "mean Dice"),
+        Plot("curve", "Mean Dice over slice spacing", curve_plot(curves, XLABEL, "mean Dice"),
              "Mean over scans and directions, with its 95 % bootstrap interval over scans; thin lines: one direction."),
-        Plot("structures", "Structures over slice spacing", curve_plot({name: _curve(of_first, name, faint=False)
-             for name in structures[:8]}, "slice spacing, mm (0: as it is)", f"Dice of {first}"), "Eight structures."),
+        Plot("structures", "Structures over slice spacing", curve_plot(of_structure, XLABEL, f"Dice of {first}"),
+             "Eight structures."),
     ]  # fmt: skip
+    short = StudyTable(
+        "Mean Dice over scans and directions",
+        ("tool", AS_IS, *(f"{mm:g} mm" for mm in SPACINGS_MM), f"lost at {SPACINGS_MM[-1]:g} mm"),
+        tuple((name, *curve.y, curve.y[0] - curve.y[-1]) for name, curve in curves.items() if len(curve.y) == 4),
+    )
     columns = {"dataset": "dataset", "spacing_mm": "mm", "direction": "slices", **DEFAULT_COLUMNS}
     dice = of_measure(lines, "dice")
     overall = [line for line in dice if line["structure"] in (MEAN, FOREGROUND, "grey matter")]
     return Shown(
         (
+            short,
             summary_table("Mean of structures, grey matter and foreground: Dice", overall, columns),
             summary_table("Every structure: Dice", [line for line in dice if line["view"] == MERGED], columns),
         ),

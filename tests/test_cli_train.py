@@ -231,9 +231,9 @@ def scan_recipe(path: Path) -> Path:
 
 
 def test_supervised(tmp_path: Path, scans: list[object]) -> None:
-    flags = [*scans, "--recipe", scan_recipe(tmp_path / "recipe.toml"), "--steps", 2]
-    words = [flag for flag in flags if isinstance(flag, str)]
-    assert {"--supervised", "--images", "--labels"} <= set(words)
+    images, labels = (scans[scans.index(flag) + 1] for flag in ("--images", "--labels"))
+    flags = ["--supervised", "--images", images, "--labels", labels, "--start", tmp_path / "start", *QUICK]
+    flags += ["--recipe", scan_recipe(tmp_path / "recipe.toml"), "--steps", 2]
     plain = train(tmp_path / "a", *flags)
     assert len(plain) == 2 and np.isfinite(losses(plain)).all() and 0 <= float(plain[1]["dice_learnt_scans"]) <= 1
     assert losses(train(tmp_path / "b", *flags, "--values", "freesurfer")) == losses(plain)

@@ -79,6 +79,16 @@ def test_wilcoxon_of_r() -> None:
     assert paired_wilcoxon(x, y) == pytest.approx(0.0390625)
 
 
+def test_infinite_scores_rank_as_the_largest_differences() -> None:
+    # seven of eight are missed by the second: ranks 2 to 8 one way, rank 1 the other; 4 of 2⁸ are as extreme
+    assert paired_wilcoxon([1.0] * 7 + [9.0], [INF] * 7 + [8.5]) == pytest.approx(
+        paired_wilcoxon([0.0] * 7 + [9.0], [100.0] * 7 + [8.5])
+    )
+    assert paired_wilcoxon([1.0, INF], [INF, INF]) == 1  # one pair differs: both signs are as extreme
+    assert paired_wilcoxon([INF, INF], [INF, INF]) == 1
+    assert paired_wilcoxon([1, 2, 3, 4, 5], [INF] * 5) == pytest.approx(2 / 32)
+
+
 def test_bonferroni_by_hand() -> None:
     assert bonferroni([0.01, 0.02, 0.5]) == pytest.approx([0.03, 0.06, 1.0])
     found = bonferroni([0.01, NAN])
@@ -111,11 +121,27 @@ def test_interval_of_cohens_d_holds_its_share_of_t() -> None:
     found = cohens_d(CONTROLS, PATIENTS)
     n, m = len(CONTROLS), len(PATIENTS)
     scale = math.sqrt(1 / n + 1 / m)
-    t, p = stats.ttest_ind(CONTROLS, PATIENTS)
-    assert found.p == pytest.approx(p)
+    t = stats.ttest_ind(CONTROLS, PATIENTS).statistic
     assert t * scale == pytest.approx(found.d)
     assert stats.nct.cdf(t, n + m - 2, found.low / scale) == pytest.approx(0.975, abs=1e-6)
     assert stats.nct.cdf(t, n + m - 2, found.high / scale) == pytest.approx(0.025, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-60.0, -5.0, 5.0, 60.0])
+def test_interval_of_large_effects(shift: float) -> None:
+    for n in (2, 3, 10):
+        controls, patients = np.arange(n) + shift, np.arange(n) * 1.0
+        found = cohens_d(controls, patients)
+        t, freedom, scale = stats.ttest_ind(controls, patients).statistic, 2 * n - 2, math.sqrt(2 / n)
+        assert found.low < found.d < found.high
+        ends = {found.low: 0.975, found.high: 0.025}
+        for end, share in ends.items():
+            assert stats.nct.cdf(t, freedom, end / scale) == pytest.approx(share, abs=1e-4)
+
+
+def test_groups_with_what_is_no_number() -> None:
+    with pytest.raises(ScanError, match="a volume is not a finite number"):
+        cohens_d(np.array([1.0, NAN, 2.0]), np.array([1.0, 2.0]))
 
 
 def test_intervals_of_cohens_d_hold_the_truth_as_often_as_they_say() -> None:
@@ -130,25 +156,42 @@ def test_intervals_of_cohens_d_hold_the_truth_as_often_as_they_say() -> None:
 def test_correction_by_hand() -> None:
     # controls lie on volume = 2 · age, so at their mean age of 2 all are 4; the patient is 1 below the line
     volumes, ages = np.array([2.0, 4.0, 6.0, 7.0]), np.array([[1.0], [2.0], [3.0], [4.0]])
-    np.testing.assert_allclose(corrected(volumes, ages, np.array([True, True, True, False])), [4, 4, 4, 3])
+    found = corrected(volumes, ages, np.array([True, True, True, False]))
+    np.testing.assert_allclose(found.volumes, [4, 4, 4, 3])
+    assert math.isnan(found.p)  # the model leaves nothing over to judge it by
+    # without covariates it is Student's t
+    plain = corrected(np.append(CONTROLS, PATIENTS), np.zeros((14, 0)), np.arange(14) < 8)
+    assert plain.p == pytest.approx(stats.ttest_ind(CONTROLS, PATIENTS).pvalue)
+    np.testing.assert_array_equal(plain.volumes, np.append(CONTROLS, PATIENTS))
 
 
 def test_correction_is_that_of_statsmodels() -> None:
     api = pytest.importorskip("statsmodels.api")
     rng = np.random.default_rng(7)
-    covariates = np.column_stack([rng.uniform(50, 90, 30), rng.integers(0, 2, 30), rng.normal(1500, 100, 30)])
-    volumes = 8 - 0.03 * covariates[:, 0] + 0.2 * covariates[:, 1] + 0.001 * covariates[:, 2] + rng.normal(0, 0.3, 30)
+    covariates = np.column_stack([rng.uniform(50, 90, 30), rng.integers(0, 2, 30), rng.normal(1.5e6, 1e5, 30)])
+    volumes = 8 - 0.03 * covariates[:, 0] + 0.2 * covariates[:, 1] + 1e-6 * covariates[:, 2] + rng.normal(0, 0.3, 30)
     controls = np.arange(30) < 18
-    fit = api.OLS(volumes[controls], api.add_constant(covariates[controls])).fit()
-    expected = volumes - (covariates - covariates[controls].mean(0)) @ fit.params[1:]
-    np.testing.assert_allclose(corrected(volumes, covariates, controls), expected, rtol=1e-9)
+    fit = api.OLS(volumes, np.column_stack([controls, np.ones(30), covariates])).fit()
+    expected = volumes - (covariates - covariates[controls].mean(0)) @ fit.params[2:]
+    found = corrected(volumes, covariates, controls)
+    np.testing.assert_allclose(found.volumes, expected, rtol=1e-9)
+    assert found.p == pytest.approx(fit.pvalues[0], rel=1e-6)
+
+
+def test_p_of_groups_is_as_often_small_by_chance_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    small = []
+    for _ in range(400):
+        covariates = rng.standard_normal((12, 3))
+        small.append(corrected(rng.standard_normal(12), covariates, np.arange(12) < 6).p < 0.05)
+    assert 0.02 < np.mean(small) < 0.09
 
 
 def test_correction_that_cannot_be_made() -> None:
-    with pytest.raises(ScanError, match="2 scans do not tell 2 covariates apart"):
-        corrected(np.arange(4.0), np.ones((4, 2)), np.arange(4) < 2)
-    with pytest.raises(ScanError, match="leave out one that is constant"):
-        corrected(np.arange(4.0), np.ones((4, 1)), np.ones(4, dtype=bool))
+    with pytest.raises(ScanError, match="4 scans do not tell 3 covariates and two groups apart"):
+        corrected(np.arange(4.0), np.random.default_rng(0).random((4, 3)), np.arange(4) < 2)
+    with pytest.raises(ScanError, match="leave out a covariate that is constant"):
+        corrected(np.arange(6.0), np.ones((6, 1)), np.arange(6) < 3)
 
 
 def test_bland_altman_by_hand() -> None:

@@ -29,7 +29,10 @@ def test_accuracy_of_a_perfect_and_a_swapping_tool(folder: Path, capfd: Capture)
         mine = study.chosen(rows, tool=tool)
         assert {r["dice"] for r in study.chosen(mine, view="sides apart", structure="left putamen")} == {sides}
         assert {r["dice"] for r in study.chosen(mine, view="sides merged", structure="putamen")} == {"1.0"}
-        assert {r["dice"] for r in study.chosen(mine, view="sides apart, swap-corrected")} == {"1.0"}
+        swapped = study.chosen(mine, view="sides apart, swap-corrected")
+        assert {r["dice"] for r in swapped if r["dice"]} == {"1.0"} and len(swapped) > 3
+        (mean, *_) = study.chosen(swapped, structure="mean")
+        assert (mean["dice"], mean["of"]) == ("1.0", "29")  # of both sides of 13 structures, and three of the middle
         assert {r["dice"] for r in study.chosen(mine, view="foreground")} == {"1.0"}
         assert {r["dice"] for r in study.chosen(mine, view="tissues", structure="grey matter")} == {"1.0"}
         assert {r["laterality_error"] for r in study.chosen(mine, structure="all")} == {laterality}
@@ -191,6 +194,44 @@ def test_references_that_cannot_be_compared(folder: Path, capfd: Capture) -> Non
         ("[datasets.a]\nfolder = 'nowhere'", "nowhere of dataset a is no folder"),
         ("[datasets.a]\nfile = 'x'", "unknown key 'datasets.a.file'; known here are folder, image"),
         ("[dataset.a]", "unknown key 'dataset'; known here are datasets, tools"),
+        (
+            "structures = 'hippocampus'\n[datasets.a]\nfolder='scans'",
+            "structures is 'hippocampus', wanted a list; correct it",
+        ),
+        (
+            "structures = ['hipocampus']\n[datasets.a]\nfolder='scans'",
+            "structures has 'hipocampus', wanted names of the set evaluation",
+        ),
+        (
+            "structures = ['left putamen']\n[datasets.a]\nfolder='scans'",
+            "wanted names of the set evaluation without left or right",
+        ),
+        ("tools = 3\n[datasets.a]", "tools is 3, wanted a table"),
+        ("[datasets.a]\nimages = '*.nii.gz'", "datasets.a.images is '*.nii.gz', wanted a table"),
+        (
+            "[datasets.a]\nreference = ['*_dseg.nii.gz']",
+            "datasets.a.reference is ['*_dseg.nii.gz'], wanted text in quotes",
+        ),
+        ("[datasets.a]\nfolder='scans'\nresample = 'false'", "datasets.a.resample is 'false', wanted true or false"),
+        ("[datasets.a]\nimage = 'scans/*_T1w.nii.gz'", "wanted a file name with one *"),
+        (
+            "[datasets.a]\nimages = {x='*_x.nii'}\nsessions = {y='*_y.nii'}",
+            "has images and sessions, wanted one of them",
+        ),
+        ("[datasets.a]\ntemplates = 'nowhere'", "nowhere is no folder of label maps"),
+        ("[datasets.a]\nfolder='scans'\n[tools.b]\ncommand='run \"{input} {output}'", "close its quotes"),
+        (
+            "[datasets.a]\nfolder='scans'\n[tools.b]\ncommand='r {input} {output}'\ntimeout_s='9'",
+            "wanted seconds above 0",
+        ),
+        (
+            "[datasets.a]\nfolder='scans'\n[tools.b]\nfolder='x'\nmap='seg.nii.gz'",
+            "tools.b.map is 'seg.nii.gz', wanted a file",
+        ),
+        (
+            "[datasets.a]\nfolder='scans'\n[tools.b]\nmodel='head'\nflip='no'",
+            "tools.b.flip is 'no', wanted true or false",
+        ),
         ("[datasets.'a/b']", "has the name 'a/b', wanted one that can be a folder's"),
         ("[datasets.a]\nimage = 'scan.nii'", "dataset a has the pattern 'scan.nii', wanted a file name with one *"),
         ("[datasets.a]\nimage = '*_none.nii.gz'", "of dataset a holds no file like *_none.nii.gz"),
@@ -222,7 +263,7 @@ def test_studies_and_data_that_are_not_there(folder: Path, capfd: Capture) -> No
     assert study.study("accuracy", folder / "no.toml") == 2
     assert "no.toml does not exist; give --data a TOML file" in capfd.readouterr().err
     assert study.study("atrophy", path) == 2
-    assert "has nothing for the study 'atrophy'" in capfd.readouterr().err
+    assert "has nothing for the study 'atrophy', which wants a dataset with templates" in capfd.readouterr().err
     assert study.study("accuracy", path, "--tool", "nobody") == 2
     assert "there is no tool 'nobody'; give one of copy, find, head, strip" in capfd.readouterr().err
     (folder / "scans" / "empty").mkdir()
@@ -237,3 +278,79 @@ def test_only_the_tools_that_are_named(folder: Path) -> None:
     assert study.study("accuracy", path, "--tool", "swap", "--most", "2", "--device", "cpu", "--threads", "1") == 0
     rows = study.table(folder / "out" / "accuracy" / "rows.csv")
     assert {row["tool"] for row in rows} == {"swap"} and {row["scan"] for row in rows} == {"one", "three"}
+
+
+def test_two_tools_of_one_name(folder: Path, capfd: Capture) -> None:
+    path = study.data(folder, study.command_tool(folder, "copy", "copy"))
+    assert study.study("accuracy", path, "--tool", "copy", "--tool", "copy") == 2
+    assert "two tools are called 'copy', wanted names of their own" in capfd.readouterr().err
+
+
+def test_a_tool_that_fails_on_all_stays_in_the_tables(folder: Path) -> None:
+    tools = study.command_tool(folder, "copy", "copy") + study.command_tool(folder, "silent", "silent")
+    assert study.study("accuracy", study.data(folder, tools), "--most", "2") == 1
+    lines = study.table(folder / "out" / "accuracy" / "statistics.csv")
+    (line,) = study.chosen(lines, tool="silent", measure="dice", view="sides merged", structure="mean")
+    assert (line["count"], line["failed"], line["mean"]) == ("0", "2", "")
+
+
+@pytest.mark.parametrize("name", ["accuracy", "resolution", "retest", "ablation"])
+def test_pages_of_studies_in_which_all_failed(folder: Path, name: str) -> None:
+    assert study.study(name, study.data(folder, study.command_tool(folder, "silent", "silent")), "--most", "1") == 2
+    page = (folder / "out" / name / "report.html").read_text(encoding="utf-8")
+    assert "silent ended well but wrote no {output}" in page
+
+
+def test_means_are_over_what_all_tools_tell(folder: Path) -> None:
+    (folder / "few.csv").write_text("source,target\n0,0\n12,12\n51,51\n" + "\n".join(
+        f"{value},0" for value in (2, 3, 4, 24, 41, 42, 43)), encoding="utf-8")  # fmt: skip
+    tools = study.command_tool(folder, "copy", "copy")
+    tools += study.command_tool(folder, "few", "copy", "labels = 'few.csv'")
+    assert study.study("accuracy", study.data(folder, tools), "--most", "1") == 0
+    rows = study.chosen(study.table(folder / "out" / "accuracy" / "rows.csv"), view="sides merged", structure="mean")
+    assert [(row["tool"], row["of"], row["dice"]) for row in rows] == [("copy", "1", "1.0"), ("few", "1", "1.0")]
+
+
+def test_what_has_no_side_is_no_matter_of_sides(folder: Path) -> None:
+    values = study.VALUES.copy()
+    values[values == 42] = 47  # cerebellum of the right, of the left, and vermis between
+    values[values == 3] = 8
+    reference = values.copy()
+    reference[11:13][np.isin(reference[11:13], (8, 47))] = 630
+    (folder / "mine.csv").write_text("source,target\n" + "\n".join(
+        f"{value},{value}" for value in (0, 2, 4, 8, 12, 24, 41, 43, 47, 51, 630)), encoding="utf-8")  # fmt: skip
+    study.scan(folder / "scans" / "one_T1w.nii.gz", values)
+    phantom.save(folder / "scans" / "one_dseg.nii.gz", reference)
+    tools = study.command_tool(folder, "copy", "copy", "labels = 'mine.csv'")
+    assert study.study("accuracy", study.data(folder, tools, "labels = 'mine.csv'"), "--most", "1") == 0
+    rows = study.table(folder / "out" / "accuracy" / "rows.csv")
+    for view, structure in (("sides apart", "left cerebellum cortex"), ("sides merged", "cerebellum cortex")):
+        (row,) = study.chosen(rows, view=view, structure=structure)
+        assert row["dice"] == "1.0"
+
+
+def test_rows_are_made_again_when_their_table_or_maps_change(folder: Path) -> None:
+    (folder / "mine.csv").write_text("source,target\n12,left putamen\n51,right putamen\n" + "\n".join(
+        f"{value},0" for value in (2, 3, 4, 24, 41, 42, 43)), encoding="utf-8")  # fmt: skip
+    path = study.data(folder, study.command_tool(folder, "copy", "copy"), "labels = 'mine.csv'")
+    assert study.study("accuracy", path, "--most", "1") == 0 and len(study.calls(folder)) == 1
+    text = (folder / "mine.csv").read_text(encoding="utf-8")
+    (folder / "mine.csv").write_text(text.replace("12,left putamen", "12,left caudate"), encoding="utf-8")
+    assert study.study("accuracy", path, "--most", "1") == 0 and len(study.calls(folder)) == 2
+    (folder / "done").mkdir()
+    phantom.save(folder / "done" / "one.nii.gz", study.VALUES)
+    path = study.data(folder, "[tools.done]\nfolder = 'done'\n")
+    assert study.study("accuracy", path, "--most", "1") == 0
+    phantom.save(folder / "done" / "one.nii.gz", np.roll(study.VALUES, 1, axis=0))
+    assert study.study("accuracy", path, "--most", "1") == 0
+    rows = study.chosen(study.table(folder / "out" / "accuracy" / "rows.csv"), view="foreground")
+    assert float(rows[0]["dice"]) < 1
+
+
+def test_finished_maps_are_named_after_the_scan_and_cannot_be_of_changed_ones(folder: Path, capfd: Capture) -> None:
+    (folder / "done").mkdir()
+    phantom.save(folder / "done" / "one_T1w_seg.nii.gz", study.VALUES)
+    path = study.data(folder, "[tools.done]\nfolder = 'done'\nmap = '*_seg.nii.gz'\n")
+    assert study.study("accuracy", path, "--most", "1") == 0
+    assert study.study("ablation", path, "--most", "1") == 1
+    assert "done has finished label maps alone, and this study changes scans; give a command" in capfd.readouterr().err

@@ -458,14 +458,18 @@ def test_scans_are_scored_with_sides_merged(tmp_path: Path, scans: Templates) ->
         """A scan at hand."""
 
         def read(self) -> tuple[Image, Image]:
-            return pair()
+            scan, labels = pair()
+            return scan, labels.with_voxels(np.where(labels.voxels > 0, 2, 0))  # white matter of the left alone
 
     network = tiny().network
-    with torch.no_grad():
-        for layer in (network.classify, network.coarse):
-            layer.weight.zero_()  # type: ignore[operator, union-attr]
-            layer.bias.copy_(torch.eye(len(MANUAL))[0])  # type: ignore[operator, union-attr]
-    assert real_scan_dice(network, calm(), [Case()]) == {"dice_scans": 0.0}  # type: ignore[list-item]
+    for value, least in ((41, 0.2), (0, 0.0)):  # that of the right everywhere; nothing
+        with torch.no_grad():
+            for layer in (network.classify, network.coarse):
+                layer.weight.zero_()  # type: ignore[operator, union-attr]
+                channel = int(MANUAL.index_of_ids(np.array([value]))[0])
+                layer.bias.copy_(9.0 * torch.eye(len(MANUAL))[channel])  # type: ignore[operator, union-attr]
+        dice = real_scan_dice(network, calm(), [Case()])["dice_scans"]  # type: ignore[list-item]
+        assert dice > least if value else dice == 0
 
 
 def test_synthetic_runs_say_nothing_of_scans(tmp_path: Path, templates: Templates) -> None:
@@ -474,7 +478,7 @@ def test_synthetic_runs_say_nothing_of_scans(tmp_path: Path, templates: Template
     recipe = replace(recipe, pose=replace(recipe.pose, crop_voxels=(16, 16, 16)))
     start = Model(build_network("fast", command.TINY), label_set("head"))
     model = train(recipe, templates, TrainConfig(steps=1, validate_every=99), Run(tmp_path, start=start))
-    assert "supervised" not in model.record
+    assert model.record["supervised"] is False and model.record["values"] == ""
 
 
 def test_training_refuses_a_recipe_for_paint(tmp_path: Path, scans: Templates) -> None:

@@ -79,7 +79,7 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
     if not reaches(recipe.target, recipe.source):
         raise RecipeError(
             f"recipe has the target {recipe.target!r}, but there is no merge from 'head' to {recipe.target!r} for "
-            "label maps of templates; choose another, or train on real scans with --supervised, --images and --labels"
+            "label maps of templates; choose another recipe"
         )
     if path is None:
         raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")

@@ -89,7 +89,7 @@ def _print(table: StudyTable) -> None:
         texts = any(isinstance(row[number], str) for row in table.rows)
         shown.add_column(escape(table.columns[number]), justify="left" if texts else "right")
     for row in table.rows[:ROWS_SHOWN]:
-        shown.add_row(*(_cell(row[number], table.decimals or 0) for number in kept))
+        shown.add_row(*(escape(_cell(row[number], table.decimals or 0)) for number in kept))
     Console().print(shown)
 
 

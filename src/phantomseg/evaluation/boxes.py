@@ -19,6 +19,8 @@ def masks_of(predicted: np.ndarray, reference: np.ndarray, count: int) -> Iterat
     >>> [mask.ravel().tolist() for mask in next(masks_of(*maps, 2))]
     [[True, True], [False, True]]
     """
+    if not count:
+        return
     found = [ndimage.find_objects(volume, max_label=count) for volume in (predicted, reference)]
     for number, boxes in enumerate(zip(*found, strict=True), start=1):
         box = _union(boxes)

@@ -1,4 +1,7 @@
-"""What many scores say together: spread, intervals, paired tests, effect sizes. Undefined scores are left out."""
+"""What many scores say together: spread, intervals, paired tests, effect sizes.
+
+Summaries and paired tests leave out scores that are not defined; groups and measurements must have none.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from scipy import optimize, stats
 from phantomseg.errors import ScanError
 
 RESAMPLES = 2000
-LARGEST_T = 25.0
 ROUNDING = 1e-9  # relative; what varies by less does not vary
 
 
@@ -78,19 +80,29 @@ def bootstrap_interval(
 def paired_wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:
     """Two-sided p of Wilcoxon's signed-rank test over pairs in which both are defined (doi:10.2307/3001968).
 
-    1 where no pair differs, NaN where there is none.
+    Infinite scores, as distances to what was missed, rank as the largest differences. 1 where no pair
+    differs, NaN where there is none.
 
     >>> paired_wilcoxon([1, 2, 3, 4, 5], [1.5, 2.6, 3.7, 4.8, 5.9])
     0.0625
     """
     one, other = (np.asarray(values, dtype=float) for values in (first, second))
-    both = np.isfinite(one) & np.isfinite(other)
+    both = ~(np.isnan(one) | np.isnan(other))
     if not both.any():
         return math.nan
-    differences = one[both] - other[both]
+    differences = _differences(one[both], other[both])
     if not differences.any():
         return 1.0
     return float(stats.wilcoxon(differences).pvalue)
+
+
+def _differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """One minus other; an infinite one is larger than every finite one, two infinite ones do not differ."""
+    alike = np.isinf(one) & (one == other)
+    with np.errstate(invalid="ignore"):
+        differences = np.where(alike, 0.0, one - other)
+    finite = np.abs(differences[np.isfinite(differences)])
+    return np.clip(differences, *(np.array([-1, 1]) * (1 + 2 * finite.max(initial=0))))
 
 
 def bonferroni(p_values: Sequence[float]) -> list[float]:
@@ -105,12 +117,11 @@ def bonferroni(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class EffectSize:
-    """Cohen's d, the interval of 95 % in which it lies, and p of Student's t between the groups."""
+    """Cohen's d, and the interval of 95 % in which it lies."""
 
     d: float
     low: float
     high: float
-    p: float
 
 
 def cohens_d(controls: np.ndarray, patients: np.ndarray, level: float = 0.95) -> EffectSize:
@@ -119,12 +130,14 @@ def cohens_d(controls: np.ndarray, patients: np.ndarray, level: float = 0.95) ->
     Eq. 28 of doi:10.1016/j.media.2023.102789; interval as in doi:10.1177/0013164401614002.
 
     Raises:
-        ScanError: fewer than two in a group.
+        ScanError: fewer than two in a group, or a value that is not finite.
 
     >>> cohens_d(np.array([4.0, 6.0]), np.array([2.0, 4.0])).d.__round__(4)
     1.4142
     """
     n, m = len(controls), len(patients)
+    if not (np.isfinite(controls).all() and np.isfinite(patients).all()):
+        raise ScanError("a volume is not a finite number, wanted one of each person; leave out those without")
     if min(n, m) < 2:
         raise ScanError(f"groups have {n} and {m} scans, wanted two or more in each; name more in the participants")
     freedom = n + m - 2
@@ -133,38 +146,55 @@ def cohens_d(controls: np.ndarray, patients: np.ndarray, level: float = 0.95) ->
     rounding = ROUNDING * max(np.abs(controls).max(), np.abs(patients).max())
     if pooled <= rounding:
         d = math.copysign(math.inf, difference) if abs(difference) > rounding else math.nan
-        return EffectSize(d, math.nan, math.nan, math.nan)
+        return EffectSize(d, math.nan, math.nan)
     scale = math.sqrt(1 / n + 1 / m)
     t = difference / pooled / scale
     low, high = (effect * scale for effect in _noncentralities(t, freedom, level))
-    return EffectSize(difference / pooled, low, high, float(2 * stats.t.sf(abs(t), freedom)))
+    return EffectSize(difference / pooled, low, high)
 
 
-def corrected(volumes: np.ndarray, covariates: np.ndarray, fitted_on: np.ndarray) -> np.ndarray:
-    """Volumes as they would be at the mean of the covariates, by a linear model.
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """Volumes as they would be at the controls' mean covariates, and p that the groups do not differ."""
+
+    volumes: np.ndarray
+    p: float
+
+
+def corrected(volumes: np.ndarray, covariates: np.ndarray, is_control: np.ndarray) -> Corrected:
+    """Volumes corrected by a linear model of group and covariates (analysis of covariance).
+
+    The slopes are those within the groups, so that a difference between them is not taken for one of age or head
+    size; p is that of the group's term, which pays for each covariate with a degree of freedom.
 
     Args:
         volumes: (N,).
         covariates: age, sex, intracranial volume, ...; (N, K).
-        fitted_on: boolean, (N,): the scans, as those of controls, that the model is fitted on; its means are theirs.
+        is_control: boolean, (N,).
 
     Raises:
-        ScanError: too few scans to fit on, or covariates of which one follows from the others.
+        ScanError: too few scans, or covariates of which one follows from the others.
 
-    >>> corrected(np.array([1.0, 2.0, 3.0, 5.0]), np.array([[1.0], [2.0], [3.0], [4.0]]), np.arange(4) < 3).round(6)
+    >>> corrected(np.array([1.0, 2.0, 3.0, 5.0]), np.array([[1.0], [2.0], [3.0], [4.0]]), np.arange(4) < 3).volumes
     array([2., 2., 2., 3.])
     """
-    centred = covariates - covariates[fitted_on].mean(0)
-    design = np.column_stack([np.ones(len(volumes)), centred])
-    chosen = design[fitted_on]
-    if np.linalg.matrix_rank(chosen) < design.shape[1]:
+    centred = covariates - covariates[is_control].mean(0)
+    design = np.column_stack([is_control, np.ones(len(volumes)), centred]).astype(float)
+    freedom = len(volumes) - design.shape[1]
+    scaled = design / np.maximum(np.abs(design).max(0), 1e-300)  # or the ranks of large and small covariates differ
+    if freedom < 0 or np.linalg.matrix_rank(scaled) < design.shape[1]:
         raise ScanError(
-            f"{int(fitted_on.sum())} scans do not tell {covariates.shape[1]} covariates apart; "
-            "leave out one that is constant or follows from the others, or add scans"
+            f"{len(volumes)} scans do not tell {covariates.shape[1]} covariates and two groups apart; "
+            "leave out a covariate that is constant or follows from the others, or add scans"
         )
-    weights = np.linalg.lstsq(chosen, volumes[fitted_on], rcond=None)[0]
-    adjusted: np.ndarray = volumes - centred @ weights[1:]
-    return adjusted
+    weights = np.linalg.lstsq(scaled, volumes, rcond=None)[0]
+    left = volumes - scaled @ weights
+    slopes = (weights / np.maximum(np.abs(design).max(0), 1e-300))[2:]
+    variance = float(left @ left) / freedom if freedom else 0.0
+    error = math.sqrt(variance * float(np.linalg.inv(scaled.T @ scaled)[0, 0]))
+    unsure = not freedom or error <= ROUNDING * float(np.abs(volumes).max())
+    p = math.nan if unsure else float(2 * stats.t.sf(abs(weights[0]) / error, freedom))
+    return Corrected(volumes - centred @ slopes, p)
 
 
 @dataclass(frozen=True)
@@ -202,9 +232,10 @@ def _noncentralities(t: float, freedom: int, level: float) -> tuple[float, float
     spread = math.sqrt(1 + t**2 / (2 * freedom))  # of a normal distribution much like it
 
     def effect(share: float) -> float:
-        if t > LARGEST_T:  # too far for the function
-            return t - float(stats.norm.ppf(share)) * spread
         ends = max(t - 5 * spread, -6.0), t + 5 * spread
-        return float(optimize.brentq(lambda c: stats.nct.cdf(t, freedom, c) - share, *ends))
+        try:
+            return float(optimize.brentq(lambda c: stats.nct.cdf(t, freedom, c) - share, *ends))
+        except ValueError:  # older versions of SciPy cannot follow the function this far
+            return t - float(stats.norm.ppf(share)) * spread
 
     return effect((1 + level) / 2), effect((1 - level) / 2)

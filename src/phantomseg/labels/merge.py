@@ -79,19 +79,24 @@ def read_merge(path: Path, target: str) -> Merge:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-        pairs = {int(row["source"]): by_name.get(row["target"].strip(), row["target"]) for row in rows}
-        ids = {source: int(wanted) for source, wanted in pairs.items()}
     except OSError as error:
         raise LabelError(f"label table {path} cannot be read ({error.strerror}); check the path") from error
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise LabelError(
-            f"label table {path} has a line that is not understood ({error}); wanted the columns source and target, "
-            f"with whole numbers, or names of the set {target}"
-        ) from error
-    unknown = sorted(set(ids.values()) - set(labels.ids.tolist()))
-    if unknown or len(ids) != len(rows) or not ids:
-        found = f"the id {unknown[0]}, which the set {target} lacks" if unknown else "a value twice, or none"
-        raise LabelError(f"label table {path} has {found}; correct it")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(f"label table {path} is no CSV in UTF-8 ({error}); save it as such") from error
+    ids: dict[int, int] = {}
+    for number, row in enumerate(rows, start=2):
+        source, wanted = (str(row.get(key) or "").strip() for key in ("source", "target"))
+        found = by_name.get(wanted, int(wanted) if wanted.isdecimal() else -1)
+        if not source.isdecimal() or found not in labels.ids:
+            raise LabelError(
+                f"label table {path}, line {number} has source {source!r} and target {wanted!r}, wanted a whole "
+                f"number, and an id or a name of the set {target}; correct it"
+            )
+        if int(source) in ids:
+            raise LabelError(f"label table {path} has the source {source} twice, wanted it once; leave one out")
+        ids[int(source)] = found
+    if not ids:
+        raise LabelError(f"label table {path} is empty, wanted lines with source and target; fill it in")
     sources = tuple(sorted({0: 0, **ids}))
     return Merge(sources, tuple({0: 0, **ids}[source] for source in sources), labels)
 

@@ -66,6 +66,8 @@ def _learnt(runs: list[dict[str, Any]]) -> str:
     if not scans:
         return "synthetic samples of label maps alone; no real scan"
     real = f"{len(scans)} real scan{'s' if len(scans) > 1 else ''} with their label maps"
+    if any(run["recipe"].get("pose", {}).get("flip_swaps_sides") is False for run in runs if "recipe" in run):
+        real += ", mirrored without exchanging left and right"
     return real if all(run.get("supervised") for run in runs) else f"{real}, and on synthetic samples of label maps"
 
 

@@ -8,22 +8,24 @@ from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import box_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.accuracy import brought, ids_of, name_of, read_reference, referenced
+from phantomseg.studies.accuracy import brought, facts_of, ids_of, name_of, read_reference, referenced, told_of
 from phantomseg.studies.degrade import inverted
-from phantomseg.studies.plan import Dataset, Plan, Scan
+from phantomseg.studies.kept import Row
+from phantomseg.studies.matching import Scan
+from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.resolution import DIRECTIONS, thick
 from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED
-from phantomseg.studies.work import Part, Row, Task, file_told
+from phantomseg.studies.work import Part, Task
 
 AS_IS, INVERTED, THICK_MM = "as it is", "contrast inverted", 5.0
 CONDITIONS = (AS_IS, INVERTED, *(f"{THICK_MM:g} mm, {direction}" for direction in DIRECTIONS))
-TEXT = """Every tool labels the same scans as they are, with their contrast inverted inside the head, and with slices of
-5 mm in each of three directions. The first tool is what the others are tested against, scan by scan. Name the models to
-compare by --tool, the one without anything changed first."""
+TEXT = """Every tool labels the same scans as they are, with their contrast inverted (maximum minus value, wherever it
+is above 0), and with slices of 5 mm in each of three directions. The first tool is what the others are tested against,
+scan by scan. Name the models to compare by --tool, the one without anything changed first."""
 
 
 def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
@@ -38,14 +40,14 @@ def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
 
 def _task(plan: Plan, dataset: Dataset, scan: Scan, number: int) -> Task:
     name = name_of(plan, dataset, scan)
+    changed = CONDITIONS[number].replace(", ", "-").replace(" ", "-")
     return Task(
-        name=f"{name}_{number}" if number else name,
-        facts={"dataset": dataset.name, "scan": name, "condition": CONDITIONS[number]},
+        name=f"{name}_{changed}" if number else name,
+        facts={**facts_of(plan, dataset, scan), "condition": CONDITIONS[number]},
         parts=(Part("", partial(_scan, scan, number), None if number else scan.image),),
         rows=partial(_rows, plan, dataset, scan),
-        told={"condition": CONDITIONS[number], "files": file_told([scan.image, scan.reference]),
-              "labels": dataset.labels, "structures": list(plan.structures)},
-    )  # fmt: skip
+        told={**told_of(plan, dataset, [scan.image, scan.reference]), "condition": CONDITIONS[number]},
+    )
 
 
 def _scan(scan: Scan, number: int) -> Image:
@@ -98,4 +100,5 @@ def _in_row(lines: list[Row]) -> list[float | None]:
     return [*cells, sum(known) / len(known) if known else None]
 
 
-STUDY = Study("Ablation", TEXT, tasks, show, ("dataset", "condition", "view", "structure"), ("dice", "volume_error"))
+STUDY = Study("Ablation", TEXT, tasks, show, ("dataset", "condition", "view", "structure"), ("dice", "volume_error"),
+              uses=lambda dataset: dataset.referenced)  # fmt: skip

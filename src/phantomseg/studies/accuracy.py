@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.image import Image
 from phantomseg.report.plots import Mark, bland_altman_plot, box_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.plan import Dataset, Plan, Scan, to_evaluation
+from phantomseg.studies.kept import Row, digest, file_told
+from phantomseg.studies.matching import Scan
+from phantomseg.studies.plan import Dataset, Plan, to_evaluation
 from phantomseg.studies.scores import MEASURES, SWAPPED, scored
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIDES, SIXTEEN, TISSUES
-from phantomseg.studies.work import Part, Row, Task, file_told
+from phantomseg.studies.work import Part, Task
 
 TEXT = """Every scan with known labels is labelled by every tool, and the two label maps are compared: sides apart,
 sides merged, tissues (grey matter, white matter, ventricles), and foreground.
@@ -57,15 +59,30 @@ def scored_task(plan: Plan, dataset: Dataset, scan: Scan, name: str) -> Task:
     assert scan.reference is not None
     return Task(
         name=name,
-        facts={"dataset": dataset.name, "scan": name},
+        facts=facts_of(plan, dataset, scan),
         parts=(Part("", partial(read_image, scan.image), scan.image),),
         rows=partial(_rows, plan, dataset, scan.reference),
-        told={
-            "files": file_told([scan.image, scan.reference]),
-            "labels": dataset.labels,
-            "structures": list(plan.structures),
-        },
+        told=told_of(plan, dataset, [scan.image, scan.reference]),
     )
+
+
+def facts_of(plan: Plan, dataset: Dataset, scan: Scan) -> Row:
+    """Columns of a scan's rows; scans of one subject in several contrasts or sessions are datasets of their own."""
+    return {
+        "dataset": f"{dataset.name} {scan.part}".strip(),
+        "scan": name_of(plan, dataset, scan),
+    }
+
+
+def told_of(plan: Plan, dataset: Dataset, files: Iterable[Path | None]) -> Row:
+    """What rows of a dataset rest on, beside the tool; they are made again when this changes."""
+    table = to_evaluation(dataset.labels, plan)
+    return {
+        "files": file_told(files),
+        "labels": digest([table.source_ids, table.target_ids]),
+        "resample": dataset.resample,
+        "structures": list(plan.structures),
+    }
 
 
 def read_reference(plan: Plan, dataset: Dataset, path: Path) -> Image:
@@ -133,7 +150,7 @@ def tables(lines: list[Row]) -> list[StudyTable]:
     ]
     wrong = [line for line in of_measure(lines, "laterality_error")]
     made = [
-        summary_table("Dice, view by view", whole, overall, hint="Mean: of up to sixteen structures of each scan."),
+        summary_table("Dice, view by view", whole, overall, hint="Mean: of the structures that all tools tell."),
         summary_table("Laterality error", wrong, {"dataset": "dataset", **DEFAULT_COLUMNS}, 4,
                       "Share of voxels on the wrong side among those of the right structure."),
     ]  # fmt: skip
@@ -152,7 +169,7 @@ def tables(lines: list[Row]) -> list[StudyTable]:
 def views(rows: list[Row]) -> dict[str, list[float]]:
     """Dice of each view of each scan, that of sides a mean."""
     chosen = {
-        SIDES: {"view": SIDES, "structure": MEAN}, "swap-corrected": {"view": SWAPPED},
+        SIDES: {"view": SIDES, "structure": MEAN}, "swap-corrected": {"view": SWAPPED, "structure": MEAN},
         MERGED: {"view": MERGED, "structure": MEAN},
         **{tissue: {"view": TISSUES, "structure": tissue} for tissue in ("grey matter", "white matter", "ventricles")},
         FOREGROUND: {"view": FOREGROUND},
@@ -197,4 +214,5 @@ STUDY = Study(
     tasks=tasks,
     show=show,
     measures=(*MEASURES, "laterality_error"),
+    uses=lambda dataset: dataset.referenced,
 )

@@ -13,7 +13,7 @@ SIGMA_A_FWHM = 2.355
 
 
 def inverted(scan: Image) -> Image:
-    """Maximum minus value inside the head; the background of stripped scans stays 0."""
+    """Maximum minus value wherever it is above 0; the background of stripped scans stays 0."""
     inside = scan.voxels > 0
     return scan.with_voxels(np.where(inside, scan.voxels.max() - scan.voxels, 0).astype(np.float32))
 
@@ -32,8 +32,10 @@ def thickened(scan: Image, axis: int, thick_mm: float = 5.0) -> Image:
     shape = [1, 1, 1]
     shape[axis] = -1
     weight = (where - low).clip(0, 1).reshape(shape).astype(np.float32)
-    nearest = np.clip(np.rint(at).astype(int), 0, count - 1)
-    slices = np.take(blurred, nearest, axis=axis)
+    before = np.floor(at).astype(int)
+    after = np.minimum(before + 1, count - 1)
+    share = (at - before).reshape(shape).astype(np.float32)
+    slices = np.take(blurred, before, axis=axis) * (1 - share) + np.take(blurred, after, axis=axis) * share
     back = np.take(slices, low, axis=axis) * (1 - weight) + np.take(slices, high, axis=axis) * weight
     return scan.with_voxels(back.astype(np.float32))
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,95 +13,72 @@ from phantomseg.image.files import read_image
 from phantomseg.inference.segment import INTRACRANIAL
 from phantomseg.report.plots import box_plot, interval_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.plan import Plan
+from phantomseg.studies.accuracy import facts_of, name_of, told_of
+from phantomseg.studies.kept import Row
+from phantomseg.studies.people import Person, plain, read_people
+from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.study import Plot, Settings, Shown, Study
+from phantomseg.studies.tables import series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import MERGED, numbered, structures_of
-from phantomseg.studies.work import Part, Row, Task, file_told
+from phantomseg.studies.work import Part, Task
 
-GROUP_KEYS = ("id", "age", "sex", "group", "icv", "controls", "patients")
 SHOWN = ("hippocampus", "amygdala", "lateral ventricle", "inferior lateral ventricle", "cerebral cortex", "thalamus",
          "accumbens area", "3rd ventricle")  # fmt: skip
-TEXT = """Volumes of two groups. Each volume is corrected for age, sex and intracranial volume by a linear model fitted
-on the controls, and brought to the mean of theirs. Effect size is Cohen's d: (mean of controls - mean of patients) /
-pooled standard deviation; its interval of 95 % comes from the noncentral t distribution. d above 0 means that patients
-have less. Intracranial volume is the participants' column `icv`, else what the tool tells, else all that it labels.
-p: Student's t between the corrected volumes of the two groups, times the number of tests."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """A line of the table of participants."""
-
-    age: float
-    sex: float  # 1 for the first of the two words in order, else 0
-    group: str
-    icv_mm3: float | None
+TEXT = """Volumes of two groups. Each volume is brought to the controls' mean age, sex and intracranial volume by a
+linear model of group and covariates (analysis of covariance). Effect size is Cohen's d of the corrected volumes: (mean
+of controls - mean of patients) / pooled standard deviation, with an interval of 95 % by the noncentral t distribution,
+which does not know that covariates were fitted: in groups of ten or fewer it is too narrow. d above 0 means that
+patients have less. p is that of the group's term of the model, times the number of tests. Intracranial volume is the
+participants' column `icv` where everybody has one, else what the tool tells, else all that it labels."""
 
 
 def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
     """One task a scan of a person who is in one of the groups."""
     made = []
-    for dataset in plan.datasets:
-        if dataset.participants is None:
-            continue
-        people = read_participants(dataset.participants, plan.group)
+    for dataset in used(plan):
+        people, _ = read_people(dataset.participants, plan.group)
         for scan in dataset.scans[: settings.most]:
-            person = people.get(scan.subject) or people.get(f"sub-{scan.subject}")
+            person = people.get(plain(scan.subject))
             if person is None:
                 continue
-            facts = {"dataset": dataset.name, "scan": scan.subject, "group": person.group, "age": person.age,
-                     "sex": person.sex}  # fmt: skip
+            facts = {"group": person.group, "age": person.age, "sex": person.sex}
             made.append(
                 Task(
-                    name=f"{dataset.name}_{scan.subject}",
-                    facts=facts,
+                    name=name_of(plan, dataset, scan),
+                    facts={**facts_of(plan, dataset, scan), **facts},
                     parts=(Part("", partial(read_image, scan.image), scan.image),),
                     rows=partial(_rows, person, plan.structures),
-                    told={"files": file_told([scan.image]), **facts, "icv_mm3": person.icv_mm3},
+                    told={**told_of(plan, dataset, [scan.image]), **facts, "icv_mm3": person.icv_mm3},
                 )
             )
     return made
 
 
-def read_participants(path: Path, group: dict[str, Any]) -> dict[str, Person]:
-    """People of the two groups, by identifier.
+def used(plan: Plan) -> list[Dataset]:
+    """Datasets with participants.
 
     Raises:
-        ScanError: the table cannot be read, or lacks a column or one of the groups.
+        ScanError: one has several scans of a person, who would count several times.
     """
-    unknown = sorted(set(group) - set(GROUP_KEYS))
-    if unknown:
-        raise ScanError(f"[group] has an unknown key {unknown[0]!r}; known are {', '.join(GROUP_KEYS)}")
-    columns = {"id": "participant_id", "age": "age", "sex": "sex", "group": "group", "icv": "icv"}
-    names = {key: str(group.get(key, usual)) for key, usual in columns.items()}
-    wanted = [str(group.get(key, key)) for key in ("controls", "patients")]
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t"))
-    except OSError as error:
-        raise ScanError(f"participants {path} cannot be read ({error.strerror}); check the path") from error
-    for key in ("id", "age", "sex", "group"):
-        if not rows or names[key] not in rows[0]:
-            raise ScanError(f"participants {path} have no column {names[key]!r}; name the one meant in [group].{key}")
-    sexes = sorted({row[names["sex"]] for row in rows})
-    try:
-        people = {
-            row[names["id"]]: Person(
-                age=float(row[names["age"]]),
-                sex=float(row[names["sex"]] == sexes[0]),
-                group=row[names["group"]],
-                icv_mm3=float(row[names["icv"]]) if row.get(names["icv"]) else None,
-            )
-            for row in rows
-            if row[names["group"]] in wanted
-        }
-    except ValueError as error:
-        raise ScanError(f"participants {path} hold an age or icv that is no number ({error}); correct it") from error
-    lacking = [word for word in wanted if word not in {person.group for person in people.values()}]
-    if lacking:
-        raise ScanError(f"participants {path} have nobody in group {lacking[0]!r}; correct [group] of the TOML")
-    return people
+    found = [dataset for dataset in plan.datasets if dataset.participants is not None]
+    several = next((dataset for dataset in found if dataset.several), None)
+    if several is not None:
+        raise ScanError(f"dataset {several.name} has participants and {several.several}, wanted one scan a person")
+    return found
+
+
+def gaps(plan: Plan, settings: Settings) -> list[tuple[str, str, str]]:
+    """People and scans that cannot take part, and why."""
+    found = []
+    for dataset in used(plan):
+        people, faults = read_people(dataset.participants, plan.group)
+        scans = {plain(scan.subject) for scan in dataset.scans}
+        found += [(dataset.name, name, sentence) for name, sentence in faults.items()]
+        for name in people if settings.most is None else ():
+            if name not in scans:
+                found.append((dataset.name, name, f"{name} of {dataset.participants} has no scan; add it"))
+    return found
 
 
 def _rows(person: Person, only: tuple[str, ...], tool: Tool, found: dict[str, Found]) -> list[Row]:
@@ -149,27 +122,27 @@ def analyse(rows: list[Row], plan: Plan) -> list[Row]:
 def _effect(rows: list[Row], is_control: np.ndarray) -> Row:
     volumes = np.array([row["volume_mm3"] for row in rows])
     covariates = np.array([[row["age"], row["sex"], row["icv_mm3"]] for row in rows])
-    varying = np.ptp(covariates[is_control], axis=0) > 0 if is_control.any() else np.zeros(3, dtype=bool)
+    varying = np.ptp(covariates, axis=0) > 0
     try:
         adjusted = corrected(volumes, covariates[:, varying], is_control)
-        effect = cohens_d(adjusted[is_control], adjusted[~is_control])
+        effect = cohens_d(adjusted.volumes[is_control], adjusted.volumes[~is_control])
     except ScanError as error:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "p": math.nan, "note": str(error)}
-    for row, value in zip(rows, adjusted.tolist(), strict=True):
+    for row, value in zip(rows, adjusted.volumes.tolist(), strict=True):
         row["corrected_mm3"] = value
-    return {"mean": effect.d, "low": effect.low, "high": effect.high, "p": effect.p}
+    return {"mean": effect.d, "low": effect.low, "high": effect.high, "p": adjusted.p}
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:
     """Effect sizes with their intervals, and volumes of the groups."""
     effects: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for line in lines:
-        effects.setdefault(line["tool"], {})[line["structure"]] = (line["mean"], line["low"], line["high"])
+    for name, members in series_of(lines).items():
+        effects[name] = {line["structure"]: (line["mean"], line["low"], line["high"]) for line in members}
+    known = [row for row in rows if row.get("structure") in SHOWN and "corrected_mm3" in row]
     volumes: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row.get("structure") in SHOWN and "corrected_mm3" in row:
-            of_group = volumes.setdefault(f"{row['tool']}, {row['group']}", {})
-            of_group.setdefault(row["structure"], []).append(row["corrected_mm3"] / 1000)
+    for name, members in series_of(known, "group").items():
+        for row in members:
+            volumes.setdefault(name, {}).setdefault(row["structure"], []).append(row["corrected_mm3"] / 1000)
     keys = list(dict.fromkeys(key for line in lines for key in line if key not in ("measure", "p")))
     titles = {"mean": "Cohen's d", "low": "95 % from", "high": "to", "p_bonferroni": "p, Bonferroni"}
     cells = tuple(tuple(line.get(key) for key in keys) for line in lines)
@@ -188,4 +161,13 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     )
 
 
-STUDY = Study("Groups", TEXT, tasks, show, analyse=analyse, uses=lambda dataset: dataset.participants is not None)
+STUDY = Study(
+    "Groups",
+    TEXT,
+    tasks,
+    show,
+    analyse=analyse,
+    uses=lambda dataset: dataset.participants is not None,
+    gaps=gaps,
+    wants="a dataset with participants, a table of age, sex and group",
+)

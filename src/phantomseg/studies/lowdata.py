@@ -8,15 +8,17 @@ from phantomseg.errors import ScanError
 from phantomseg.report.plots import box_plot
 from phantomseg.report.study_page import StudyTable
 from phantomseg.studies import accuracy
+from phantomseg.studies.kept import Row
+from phantomseg.studies.matching import Scan
 from phantomseg.studies.nnunet import nnunet_available
-from phantomseg.studies.plan import Dataset, Plan, Scan
-from phantomseg.studies.scores import MEASURES
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import select, series_of
+from phantomseg.studies.plan import Dataset, Plan
+from phantomseg.studies.scores import LOWER_IS_BETTER, MEASURES, NUMBERS
+from phantomseg.studies.study import Plot, Settings, Shown, Study
+from phantomseg.studies.tables import averaged, select, series_of, statistics
 from phantomseg.studies.tools import Tool
 from phantomseg.studies.trained import Lesson, NnUNetTool, SupervisedTool
 from phantomseg.studies.views import SIDES
-from phantomseg.studies.work import Row, Task
+from phantomseg.studies.work import Task
 
 TRAINING_SCANS = 3
 NNUNET = "nnunet"
@@ -32,7 +34,7 @@ with sides apart and high with sides merged, and as a laterality error near one 
 training and in prediction. All are used without averaging over mirrored scans, but for tools that do so rightly.
 
 Manual protocols favour networks that were trained on them: a network that knows another protocol loses where the two
-differ, however well it works."""
+differ, however well it works. A scan that was tested in several rotations counts once, with its mean."""
 
 
 def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
@@ -45,9 +47,13 @@ def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
     made: list[Task] = []
     for dataset in plan.datasets:
         scans = accuracy.referenced(dataset, settings.most)
-        if len(scans) > TRAINING_SCANS:
-            for rotation in range(len(scans)):
-                made += _rotation(plan, dataset, scans[rotation:] + scans[:rotation], tools, settings)
+        if len(scans) <= TRAINING_SCANS or dataset.several:
+            continue
+        plain = [accuracy.scored_task(plan, dataset, s, accuracy.name_of(plan, dataset, s)) for s in scans]
+        made += plain
+        for rotation in range(len(scans)):
+            turned = [*range(rotation, len(scans)), *range(rotation)]
+            made += _rotation(plan, dataset, [scans[n] for n in turned], [plain[n] for n in turned], settings)
     return made
 
 
@@ -59,41 +65,45 @@ def _check_peers(peers: tuple[str, ...]) -> None:
         raise ScanError("nnU-Net is not installed; pip install 'phantomseg[nnunet]', or leave out --with nnunet")
 
 
-def _rotation(plan: Plan, dataset: Dataset, scans: list[Scan], tools: list[Tool], settings: Settings) -> list[Task]:
+def _rotation(plan: Plan, dataset: Dataset, scans: list[Scan], plain: list[Task], settings: Settings) -> list[Task]:
     """Tasks of the scans that are left after the first ones have been learnt from."""
     lesson = Lesson(
         scans=tuple(scans[:TRAINING_SCANS]),
         labels=dataset.labels,
         minutes=settings.minutes,
-        folder=settings.folder / "trained" / f"{dataset.name}_{scans[0].subject}_{settings.minutes:g}min",
+        folder=settings.folder / "trained",
         plan=plan,
         device=settings.device,
+        resume=settings.resume,
         say=settings.say,
     )
-    trained = trained_tools(lesson, settings.peers)
-    made = []
-    for scan in scans[TRAINING_SCANS:]:
-        name = f"{accuracy.name_of(plan, dataset, scan)}_without_{scans[0].subject}"
-        task = accuracy.scored_task(plan, dataset, scan, name)
-        facts = {**task.facts, "trained_on": " ".join(scan.subject for scan in lesson.scans)}
-        made.append(replace(task, facts=facts, tools=(*tools, *trained)))
-    return made
+    trained = tuple(trained_tools(lesson, settings.peers))
+    learnt = " ".join(scan.subject for scan in lesson.scans)
+    return [
+        replace(
+            task,
+            name=f"{task.name}_without_{scans[0].subject}",
+            facts={**task.facts, "trained_on": learnt},
+            tools=trained,
+        )
+        for task in plain[TRAINING_SCANS:]
+    ]
 
 
 def trained_tools(lesson: Lesson, peers: tuple[str, ...]) -> list[Tool]:
-    """What is trained on a lesson, each in a folder of its own."""
-
-    def at(name: str) -> Lesson:
-        return replace(lesson, folder=lesson.folder / name)
-
-    made: list[Tool] = [
-        SupervisedTool("supervised", at("supervised")),
-        SupervisedTool("supervised, naive flips", at("naive"), swap_sides=False),
-    ]
+    """What is trained on a lesson."""
+    made: list[Tool] = [SupervisedTool("supervised", lesson), SupervisedTool("supervised, naive flips", lesson, False)]
     if NNUNET in peers:
-        made.append(NnUNetTool("nnU-Net", at(NNUNET), mirror=True))
-        made.append(NnUNetTool("nnU-Net, no mirroring", at(f"{NNUNET}-unmirrored"), mirror=False))
+        made += [NnUNetTool("nnU-Net", lesson, mirror=True), NnUNetTool("nnU-Net, no mirroring", lesson, mirror=False)]
     return made
+
+
+def analyse(rows: list[Row], plan: Plan) -> list[Row]:
+    """The usual statistics, in which a scan that was tested in several rotations counts once."""
+    measures = (*MEASURES, "laterality_error")
+    over = ("trained_on", "steps", "minutes", "hardware", "of", *(name for name in NUMBERS if name != "structure"))
+    once = averaged(rows, "scan", over, measures)
+    return statistics(once, ("dataset", "view", "structure"), measures, LOWER_IS_BETTER)
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:
@@ -107,19 +117,23 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     first, second, *rest = shown.plots
     swapped = Plot("laterality", "Laterality error", box_plot(wrong, "share of voxels on the wrong side"),
                    "Of the voxels with the right structure; one half is chance.")  # fmt: skip
-    table = summary_table(
-        "Laterality error", of_measure(lines, "laterality_error"), {"dataset": "dataset", **DEFAULT_COLUMNS}, 4
-    )
-    others = [each for each in shown.tables if each.title != table.title]
-    return Shown((others[0], table, _trainings(good), *others[1:]), (second, swapped, first, *rest))
+    return Shown((*shown.tables[:2], _trainings(good), *shown.tables[2:]), (second, swapped, first, *rest))
 
 
 def _trainings(rows: list[Row]) -> StudyTable:
     """What each training learnt from, and how long."""
     columns = ("tool", "trained_on", "steps", "minutes", "hardware")
-    lines = dict.fromkeys(tuple(row.get(key) for key in columns) for row in rows if row.get("steps"))
+    lines = dict.fromkeys(tuple(row.get(key) for key in columns) for row in rows if row.get("minutes"))
     titles = ("tool", "trained on", "steps", "minutes", "on")
-    return StudyTable("Trainings", titles, tuple(lines), "Whatever else the machine did took from the steps.", 1)
+    return StudyTable("Trainings", titles, tuple(lines), "What else the machine did took from the steps.", 1)
 
 
-STUDY = Study("Little data", TEXT, tasks, show, measures=(*MEASURES, "laterality_error"))
+STUDY = Study(
+    "Little data",
+    TEXT,
+    tasks,
+    show,
+    analyse=analyse,
+    uses=lambda dataset: dataset.referenced,
+    wants=f"more than {TRAINING_SCANS} scans with references in one dataset",
+)

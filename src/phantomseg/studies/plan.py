@@ -22,23 +22,12 @@ from typing import Any
 
 from phantomseg import toml
 from phantomseg.errors import ScanError
-from phantomseg.image.files import scan_paths
-from phantomseg.labels import Merge, merge, read_merge
+from phantomseg.labels import Merge, label_set, merge, read_merge
+from phantomseg.studies.matching import Scan, find_scans
 
 EVALUATION = "evaluation"
 DATASET_KEYS = ("folder", "image", "images", "sessions", "reference", "labels", "resample", "templates", "participants")
 TOP_KEYS = ("datasets", "tools", "structures", "group")
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One scan of a subject; `part` is its contrast or session where a subject has several."""
-
-    dataset: str
-    subject: str
-    image: Path
-    part: str = ""
-    reference: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +38,7 @@ class Dataset:
     scans: tuple[Scan, ...]
     labels: str = "freesurfer"
     resample: bool = False  # labels found are brought to the reference's grid
+    referenced: bool = False
     several: str = ""  # what a subject has several of: images (contrasts) or sessions
     missing: tuple[tuple[str, str], ...] = ()  # name of a scan that lacks something, and a sentence
     templates: Path | None = None
@@ -84,18 +74,18 @@ def read_plan(path: Path) -> Plan:
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScanError(f"{path} is not valid TOML ({error}); correct that line") from error
     _check_keys(path, content, TOP_KEYS, "")
-    tables = content.get("datasets") or {}
-    if not (isinstance(tables, dict) and tables and all(isinstance(table, dict) for table in tables.values())):
+    tables, tools = (take(path, content, key, dict, {}, "") for key in ("datasets", "tools"))
+    if not (tables and all(isinstance(table, dict) for table in tables.values())):
         raise ScanError(f"{path} names no dataset; add a table [datasets.NAME] with folder and image")
-    for name in (*tables, *(content.get("tools") or {})):
-        if "/" in name or name.startswith("."):
+    for name in (*tables, *tools):
+        if "/" in name or name.startswith(".") or not name:
             raise ScanError(f"{path} has the name {name!r}, wanted one that can be a folder's; leave out slash and dot")
     return Plan(
         path=path,
         datasets=tuple(_dataset(path, name, table) for name, table in tables.items()),
-        tools=dict(content.get("tools") or {}),
-        structures=tuple(content.get("structures") or ()),
-        group=dict(content.get("group") or {}),
+        tools=tools,
+        structures=_structures(path, take(path, content, "structures", list, [], "")),
+        group=take(path, content, "group", dict, {}, ""),
     )
 
 
@@ -110,92 +100,72 @@ def to_evaluation(labels: str, plan: Plan) -> Merge:
     return merge(labels, EVALUATION)
 
 
+def _structures(path: Path, names: list[Any]) -> tuple[str, ...]:
+    known = {label.structure for label in label_set(EVALUATION).labels[1:]}
+    for name in names:
+        if name not in known:
+            raise ScanError(
+                f"{path}: structures has {name!r}, wanted names of the set {EVALUATION} without left or right, as "
+                "'hippocampus'; correct it"
+            )
+    return tuple(names)
+
+
 def _dataset(path: Path, name: str, table: dict[str, Any]) -> Dataset:
-    _check_keys(path, table, DATASET_KEYS, f"datasets.{name}")
-    folder = path.parent / str(table.get("folder", "."))
+    where = f"datasets.{name}"
+    _check_keys(path, table, DATASET_KEYS, where)
+    folder = path.parent / take(path, table, "folder", str, ".", where)
     if not folder.is_dir():
-        raise ScanError(f"{path}: {folder} of dataset {name} is no folder; correct datasets.{name}.folder")
-    kept = {key: folder / str(table[key]) for key in ("templates", "participants") if key in table}
-    several = next((key for key in ("images", "sessions") if key in table), "")
-    patterns = dict(table.get(several) or {})
-    if "image" in table or not (patterns or "templates" in table):
-        patterns = {"": table.get("image", "*.nii.gz"), **patterns}
-    reference = table.get("reference")
+        raise ScanError(f"{path}: {folder} of dataset {name} is no folder; correct {where}.folder")
+    kept = {
+        key: folder / take(path, table, key, str, "", where) for key in ("templates", "participants") if key in table
+    }
+    if "templates" in kept and not kept["templates"].is_dir():
+        raise ScanError(f"{path}: {kept['templates']} is no folder of label maps; correct {where}.templates")
+    several, patterns = _patterns(path, where, table)
+    reference = take(path, table, "reference", str, "", where)
     for pattern in (*patterns.values(), *([reference] if reference else [])):
-        if str(pattern).count("*") != 1:
+        if not isinstance(pattern, str) or pattern.count("*") != 1 or "/" in pattern:
             raise ScanError(f"{path}: dataset {name} has the pattern {pattern!r}, wanted a file name with one * in it")
-    scans, missing = _scans(name, folder, patterns, reference)
+    scans, missing = find_scans(name, folder, patterns, reference or None)
     if patterns and not scans and not missing:
-        wanted = " or ".join(map(str, patterns.values()))
+        wanted = " or ".join(patterns.values())
         raise ScanError(f"{folder} of dataset {name} holds no file like {wanted}; correct the pattern, or add scans")
     return Dataset(
         name=name,
         scans=tuple(scans),
-        labels=str(table.get("labels", "freesurfer")),
-        resample=bool(table.get("resample", False)),
+        labels=take(path, table, "labels", str, "freesurfer", where),
+        resample=take(path, table, "resample", bool, False, where),
+        referenced=bool(reference),
         several=several,
         missing=tuple(missing),
         **kept,
     )
 
 
-def _scans(
-    dataset: str, folder: Path, patterns: dict[str, str], reference: str | None
-) -> tuple[list[Scan], list[tuple[str, str]]]:
-    """Scans in order of subject and part, and what is missing of others."""
-    files = [file.name for file in scan_paths(folder)]
-    others = [reference] if reference else []
-    parts = {part: _matching(pattern, files, _narrower(pattern, [*patterns.values(), *others]))
-             for part, pattern in patterns.items()}  # fmt: skip
-    subjects = sorted(set().union(*map(set, parts.values())) if parts else ())
-    truths = _matching(reference, files, []) if reference else {}
-    scans, missing = [], []
-    for subject in subjects:
-        if reference and subject not in truths:
-            scan = folder / next(found[subject] for found in parts.values() if subject in found)
-            lacking = reference.replace("*", subject)
-            missing.append((subject, f"scan {scan} has no label map {lacking}; add it, or take the scan away"))
-            continue
-        for part, found in parts.items():
-            if subject in found:
-                truth = folder / truths[subject] if reference else None
-                scans.append(Scan(dataset, subject, folder / found[subject], part, truth))
-            else:
-                lacking = patterns[part].replace("*", subject)
-                missing.append(
-                    (f"{subject} {part}", f"{folder / lacking} does not exist; add it, or leave {subject} out")
-                )
-    for subject in sorted(set(truths) - set(subjects)) if patterns else ():
-        missing.append((subject, f"label map {folder / truths[subject]} has no scan; add it, or take the map away"))
-    return scans, missing
+def _patterns(path: Path, where: str, table: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a subject has several of, and the pattern of each part."""
+    given = [key for key in ("image", "images", "sessions") if key in table]
+    if len(given) > 1:
+        raise ScanError(f"{path}: {where} has {' and '.join(given)}, wanted one of them; make two datasets of it")
+    if given in ([], ["image"]):
+        alone = "templates" in table and not given
+        return "", {} if alone else {"": take(path, table, "image", str, "*.nii.gz", where)}
+    return given[0], take(path, table, given[0], dict, {}, where)
 
 
-def _matching(pattern: str, files: list[str], narrower: list[str]) -> dict[str, str]:
-    """File of each name that stands for the star; files that a narrower pattern claims are another's."""
-    before, after = pattern.split("*")
-    claimed = {file for other in narrower for file in _matching(other, files, []).values()}
-    return {
-        file[len(before) : len(file) - len(after)]: file
-        for file in files
-        if file.startswith(before)
-        and file.endswith(after)
-        and len(file) > len(before) + len(after)
-        and file not in claimed
-    }
+def take(path: Path, table: dict[str, Any], key: str, kind: type, usual: Any, where: str) -> Any:
+    """Value of a key, which must be of its kind.
 
-
-def _narrower(pattern: str, patterns: list[str]) -> list[str]:
-    """Patterns that match only files which this one matches too.
-
-    >>> _narrower("*.nii.gz", ["*.nii.gz", "*_dseg.nii.gz", "a*_T1w.nii"])
-    ['*_dseg.nii.gz']
+    Raises:
+        ScanError: it is not.
     """
-    before, after = pattern.split("*")
-    return [
-        other
-        for other in patterns
-        if other != pattern and other.split("*")[0].startswith(before) and other.split("*")[1].endswith(after)
-    ]
+    value = table.get(key, usual)
+    if not isinstance(value, kind):
+        place = f"{where}.{key}" if where else key
+        words = {str: "text in quotes", bool: "true or false", list: "a list", dict: "a table"}
+        raise ScanError(f"{path}: {place} is {value!r}, wanted {words[kind]}; correct it")
+    return value
 
 
 def _check_keys(path: Path, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -9,15 +9,17 @@ from functools import partial
 from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import bland_altman_plot, box_plot
-from phantomseg.studies.accuracy import brought, dice_of, ids_of, read_reference, relative_volumes
+from phantomseg.studies.accuracy import brought, dice_of, ids_of, read_reference, relative_volumes, told_of
 from phantomseg.studies.degrade import acquisitions
-from phantomseg.studies.plan import Dataset, Plan, Scan
+from phantomseg.studies.kept import Row
+from phantomseg.studies.matching import Scan
+from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.scores import overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
 from phantomseg.studies.tables import series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
-from phantomseg.studies.work import Part, Row, Task, file_told
+from phantomseg.studies.work import Part, Task
 
 VIEWS = (MERGED, TISSUES, FOREGROUND)
 SIMULATED = "simulated"
@@ -25,7 +27,7 @@ TRUTH = "reference"
 TEXT = """Scans of one subject are labelled one by one, and the label maps are compared with each other: Dice, and the
 difference of volumes in % of their mean. Nothing but the tool should make them differ. Maps on another grid are brought
 to that of the subject's first scan by the headers (nearest neighbour), so the scans must be registered; that alone
-costs some Dice. Where labels are known, every scan is also compared with them."""
+costs some Dice, and volumes are counted there. Where labels are known, every scan is also compared with them."""
 CONTRAST_TEXT = f"""{TEXT}
 
 The scans of a subject differ in contrast. Grey matter and the sixteen structures are compared contrast by contrast."""
@@ -63,7 +65,7 @@ def _tasks(plan: Plan, dataset: Dataset, settings: Settings) -> list[Task]:
             facts={"dataset": dataset.name, "scan": subject},
             parts=tuple(Part(scan.part, partial(read_image, scan.image), scan.image) for scan in scans),
             rows=partial(_rows, plan, dataset, scans[0]),
-            told={"files": file_told([*(s.image for s in scans), scans[0].reference]), "labels": dataset.labels},
+            told=told_of(plan, dataset, [*(scan.image for scan in scans), scans[0].reference]),
         )
         for subject, scans in chosen
     ]
@@ -75,7 +77,7 @@ def _simulated(plan: Plan, dataset: Dataset, scan: Scan) -> Task:
         facts={"dataset": f"{dataset.name}, {SIMULATED}", "scan": scan.subject},
         parts=tuple(Part(part, partial(_acquired, scan, n)) for n, part in enumerate(("first", "second"))),
         rows=partial(_rows, plan, dataset, scan),
-        told={"files": file_told([scan.image, scan.reference]), "labels": dataset.labels},
+        told=told_of(plan, dataset, [scan.image, scan.reference]),
     )
 
 
@@ -138,5 +140,23 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
 
 _BY = ("dataset", "pair", "view", "structure")
 _MEASURES = ("dice", "volume_difference_percent", "absolute_difference_percent")
-CONTRAST = Study("Contrast", CONTRAST_TEXT, contrast_tasks, show, _BY, _MEASURES)
-RETEST = Study("Test and retest", RETEST_TEXT, retest_tasks, show, _BY, _MEASURES)
+CONTRAST = Study(
+    "Contrast",
+    CONTRAST_TEXT,
+    contrast_tasks,
+    show,
+    _BY,
+    _MEASURES,
+    uses=lambda dataset: dataset.several == "images",
+    wants="a dataset with images = { T1w = ..., T2w = ... }",
+)
+RETEST = Study(
+    "Test and retest",
+    RETEST_TEXT,
+    retest_tasks,
+    show,
+    _BY,
+    _MEASURES,
+    uses=lambda dataset: dataset.several == "sessions",
+    wants="a dataset with sessions = { first = ..., second = ... }, or single scans",
+)

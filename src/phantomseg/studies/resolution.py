@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,15 +14,17 @@ from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import Curve, curve_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.accuracy import brought, ids_of, name_of, read_reference, referenced
+from phantomseg.studies.accuracy import brought, facts_of, ids_of, name_of, read_reference, referenced, told_of
 from phantomseg.studies.degrade import thickened
-from phantomseg.studies.plan import Dataset, Plan, Scan
-from phantomseg.studies.scores import overlaps
+from phantomseg.studies.kept import Row
+from phantomseg.studies.matching import Scan
+from phantomseg.studies.plan import Dataset, Plan
+from phantomseg.studies.scores import mean, overlaps
 from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
-from phantomseg.studies.work import Part, Row, Task, file_told
+from phantomseg.studies.work import Part, Task
 
 SPACINGS_MM = (3.0, 5.0, 7.0)
 DIRECTIONS = ("sagittal", "coronal", "axial")  # slices across the axes to right, anterior, superior
@@ -28,33 +32,43 @@ AS_IS = "as it is"
 XLABEL = "slice spacing, mm (0: as it is)"
 TEXT = """Every scan with known labels is labelled as it is, and as it would be with slices of 3, 5 and 7 mm: blurred
 across the slices (Gaussian, full width at half maximum of a slice), sampled once a slice, and interpolated linearly
-back on its own grid, so that every tool is compared on the same voxels. Dice is that of structures with sides merged;
+back on its own grid, so that every tool is compared on the same voxels. Slices no thicker than the scan's own are left
+out. Dice is that of structures with sides merged;
 means are over the sixteen structures that protocols share."""
 
 
 def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
-    """One task a scan with a reference, spacing and direction."""
+    """One task a scan with a reference, spacing and direction; slices no thicker than the scan's own are left out."""
     made = []
     for dataset in plan.datasets:
         for scan in referenced(dataset, settings.most):
-            conditions = [(0.0, AS_IS), *((mm, direction) for mm in SPACINGS_MM for direction in DIRECTIONS)]
-            made += [_task(plan, dataset, scan, *condition) for condition in conditions]
+            own_mm = slices_mm(scan.image)
+            conditions = [(mm, d) for mm in SPACINGS_MM for d in DIRECTIONS if mm > own_mm[DIRECTIONS.index(d)]]
+            made += [_task(plan, dataset, scan, *condition) for condition in [(0.0, AS_IS), *conditions]]
     return made
 
 
+def slices_mm(path: Path) -> list[float]:
+    """Voxel size along the axes to right, anterior and superior, by a file's header; 0 where it cannot be read."""
+    try:
+        affine = nib.load(path).affine  # type: ignore[attr-defined]
+    except (OSError, nib.filebasedimages.ImageFileError):
+        return [0.0] * 3  # reading the scan will say why
+    grid = Image(np.zeros((1, 1, 1)), affine)
+    return [float(grid.spacing_mm[voxel_axis(grid, world)]) for world in range(3)]
+
+
 def _task(plan: Plan, dataset: Dataset, scan: Scan, mm: float, direction: str) -> Task:
-    assert scan.reference is not None
     name = name_of(plan, dataset, scan)
-    facts = {"dataset": dataset.name, "scan": name, "spacing_mm": mm, "direction": direction}
+    facts = {**facts_of(plan, dataset, scan), "spacing_mm": mm, "direction": direction}
     make = partial(read_image, scan.image) if not mm else partial(thick, scan, mm, direction)
     return Task(
         name=f"{name}_{mm:g}mm-{direction}" if mm else name,
         facts=facts,
         parts=(Part("", make, None if mm else scan.image),),
         rows=partial(_rows, plan, dataset, scan),
-        told={**facts, "files": file_told([scan.image, scan.reference]), "labels": dataset.labels,
-              "structures": list(plan.structures)},
-    )  # fmt: skip
+        told={**told_of(plan, dataset, [scan.image, scan.reference]), "mm": mm, "direction": direction},
+    )
 
 
 def thick(scan: Scan, mm: float, direction: str) -> Image:
@@ -98,7 +112,7 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     short = StudyTable(
         "Mean Dice over scans and directions",
         ("tool", AS_IS, *(f"{mm:g} mm" for mm in SPACINGS_MM), f"lost at {SPACINGS_MM[-1]:g} mm"),
-        tuple((name, *curve.y, curve.y[0] - curve.y[-1]) for name, curve in curves.items() if len(curve.y) == 4),
+        tuple((name, *_along(curve)) for name, curve in curves.items()),
     )
     columns = {"dataset": "dataset", "spacing_mm": "mm", "direction": "slices", **DEFAULT_COLUMNS}
     dice = of_measure(lines, "dice")
@@ -111,6 +125,13 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         ),
         tuple(plots),
     )
+
+
+def _along(curve: Curve) -> list[float]:
+    """Mean at each spacing, and what is lost at the largest; NaN where nothing was done."""
+    known = dict(zip(curve.x, curve.y, strict=True))
+    means = [known.get(mm, math.nan) for mm in (0.0, *SPACINGS_MM)]
+    return [*means, means[0] - means[-1]]
 
 
 def _curve(rows: list[Row], structure: str, faint: bool = True) -> Curve:
@@ -128,11 +149,8 @@ def _curve(rows: list[Row], structure: str, faint: bool = True) -> Curve:
         highs.append(high)
     thin = {}
     for direction in DIRECTIONS if faint else ():
-        thin[direction] = [
-            float(np.nanmean([row["dice"] for row in chosen
-                              if row["spacing_mm"] == mm and row["direction"] in (direction, AS_IS)] or [np.nan]))
-            for mm in spacings
-        ]  # fmt: skip
+        of_it = [row for row in chosen if row["direction"] in (direction, AS_IS)]
+        thin[direction] = [mean([row["dice"] for row in select(of_it, spacing_mm=mm)]) for mm in spacings]
     return Curve(spacings, means, lows, highs, thin)
 
 
@@ -143,4 +161,5 @@ STUDY = Study(
     show=show,
     by=("dataset", "spacing_mm", "direction", "view", "structure"),
     measures=("dice", "volume_error"),
+    uses=lambda dataset: dataset.referenced,
 )

@@ -15,11 +15,12 @@ from phantomseg.evaluation.published import published
 from phantomseg.image.files import write_atomically
 from phantomseg.report.plots import save_plot
 from phantomseg.report.study_page import StudyFigure, StudyPage, StudyTable, study_page
+from phantomseg.studies.kept import Row
 from phantomseg.studies.plan import Dataset, Plan
-from phantomseg.studies.scores import LOWER_IS_BETTER
+from phantomseg.studies.scores import LOWER_IS_BETTER, with_means
 from phantomseg.studies.tables import statistics, write_table
 from phantomseg.studies.tools import Tool
-from phantomseg.studies.work import Failure, Row, Step, Task, carry_out
+from phantomseg.studies.work import Failure, Step, Task, carry_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +57,9 @@ class Shown:
     plots: tuple[Plot, ...] = ()
 
 
+Gap = tuple[str, str, str]  # dataset, scan, and a sentence
+
+
 @dataclass(frozen=True)
 class Study:
     """An experiment: its tasks, by which columns and measures their rows are summed up, and what its page shows."""
@@ -67,7 +71,9 @@ class Study:
     by: tuple[str, ...] = ("dataset", "view", "structure")
     measures: tuple[str, ...] = ("dice",)
     analyse: Callable[[list[Row], Plan], list[Row]] | None = None  # instead of the usual statistics
-    uses: Callable[[Dataset], bool] = lambda dataset: dataset.templates is None
+    wants: str = "scans with references"
+    uses: Callable[[Dataset], bool] = lambda dataset: True  # whether it matters what a dataset lacks
+    gaps: Callable[[Plan, Settings], list[Gap]] = lambda plan, settings: []  # what else is missing
 
 
 @dataclass(frozen=True)
@@ -94,20 +100,18 @@ def run_study(name: str, study: Study, plan: Plan, tools: list[Tool], settings: 
         ScanError: the plan has nothing for this study.
     """
     tasks = study.tasks(plan, tools, settings)
-    missing = [(d.name, *gap) for d in plan.datasets if study.uses(d) for gap in d.missing]
-    if not tasks and not missing:
-        raise ScanError(
-            f"{plan.path} has nothing for the study {name!r}; see what it needs by `phantomseg study --help`"
-        )
+    gaps = [(d.name, *gap) for d in plan.datasets if study.uses(d) for gap in d.missing] + study.gaps(plan, settings)
+    if not tasks and not gaps:
+        raise ScanError(f"{plan.path} has nothing for the study {name!r}, which wants {study.wants}; add it")
     rows, failures = carry_out(tasks, tools, settings.folder, settings.resume, report)
-    for dataset, scan, sentence in missing:
+    for dataset, scan, sentence in gaps:
         failures.append(Failure("", scan, sentence))
-        rows += [
-            {"tool": tool.name, "task": scan, "dataset": dataset, "scan": scan, "error": sentence} for tool in tools
-        ]
+        facts = {"task": scan, "dataset": dataset, "scan": scan, "error": sentence}
+        rows += [{"tool": tool.name, **facts} for tool in tools]
+    rows = with_means(rows)
     analyse = study.analyse or (lambda rows, plan: statistics(rows, study.by, study.measures, LOWER_IS_BETTER))
     lines = analyse(rows, plan)
-    count = len({(row["tool"], row["task"]) for row in rows})
+    count = sum(len(tools if task.tools is None else task.tools) for task in tasks) + len(gaps)
     write_table(settings.folder / "rows.csv", rows)
     write_table(settings.folder / "statistics.csv", lines)
     shown = study.show(rows, lines)
@@ -122,7 +126,7 @@ def run_study(name: str, study: Study, plan: Plan, tools: list[Tool], settings: 
         figures=tuple(figures),
         failures=tuple((f.tool, f.scan, f.sentence) for f in failures),
         published=tuple(published(name)),
-        provenance=_provenance(plan, [tool for task in tasks for tool in task.tools or tools] or tools),
+        provenance=_provenance(plan, [*tools, *(tool for task in tasks for tool in task.tools or ())]),
         scans=count,
     )
     path = settings.folder / "report.html"

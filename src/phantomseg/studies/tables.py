@@ -11,8 +11,8 @@ from typing import Any
 
 from phantomseg.evaluation.statistics import bonferroni, paired_wilcoxon, summarise
 from phantomseg.image.files import write_atomically
+from phantomseg.studies.kept import Row
 
-Row = dict[str, Any]
 Key = tuple[Any, ...]
 SIGNED = ("volume_error", "volume_difference_percent")  # best near 0: the worst is the largest either way
 
@@ -33,12 +33,16 @@ def statistics(
         made = []
         for key, of_tool in groups.items():
             first = of_tool.get(tools[0], {})
-            for tool, values in of_tool.items():
+            failed = {tool: _failed(rows, tool, dict(zip(by, key, strict=True))) for tool in tools}
+            for tool in tools:
+                values = of_tool.get(tool, {})
+                if not (values or failed[tool]):
+                    continue  # it cannot tell this structure
                 line = {
                     **dict(zip(by, key, strict=True)),
                     "tool": tool,
                     "measure": measure,
-                    "failed": _failed(rows, tool, dict(zip(by, key, strict=True))),
+                    "failed": failed[tool],
                     **_summary(list(values.values()), measure, lower_is_better),
                     "p": _paired(first, values) if tool != tools[0] else math.nan,
                 }
@@ -112,8 +116,34 @@ def _paired(first: dict[str, float], other: dict[str, float]) -> float:
 
 
 def _failed(rows: list[Row], tool: str, group: Row) -> int:
+    """Tasks of a tool in which something failed, in the same dataset and condition."""
     failed = [row for row in rows if row["tool"] == tool and "error" in row]
-    return sum(all(row[key] == value for key, value in group.items() if key in row) for row in failed)
+    return len({r["task"] for r in failed if all(r[key] == value for key, value in group.items() if key in r)})
+
+
+def averaged(rows: list[Row], unit: str, over: Sequence[str], measures: Sequence[str]) -> list[Row]:
+    """Rows of one `unit` that differ in the columns `over` alone, as one row with the mean of each measure.
+
+    What was measured several times on the same head counts once. Rows that failed are kept as they are.
+    """
+    groups: dict[Key, list[Row]] = {}
+    kept = []
+    for row in rows:
+        if "error" in row:
+            kept.append({**row, "task": row[unit]})
+        else:
+            left_out = (*over, *measures, "task")
+            groups.setdefault(tuple((k, v) for k, v in row.items() if k not in left_out), []).append(row)
+    for facts, members in groups.items():
+        told = [m for m in measures if m in members[0]]
+        means = {m: _mean([row[m] for row in members if m in row]) for m in told}
+        kept.append({**dict(facts), "task": members[0][unit], **means})
+    return kept
+
+
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
 
 
 def _cell(value: Any) -> Any:

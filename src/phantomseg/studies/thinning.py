@@ -1,7 +1,8 @@
 """Heads whose cortex is thinner by a known amount, and the images a scanner would make of them.
 
 The pial surface is moved inwards wherever the cortex meets fluid, by any fraction of a voxel: a voxel that the surface
-crosses is part cortex, part fluid, in the image as in the volume that counts as true.
+crosses is part cortex, part fluid, in the image as in the volume that counts as true. Heads are turned and warped a
+little first, so that surfaces lie between voxels as they do in scans, and not along the voxels of the label map.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ import torch
 from torch.nn import functional as F
 
 from phantomseg.image.distance import squared_distance
-from phantomseg.image.grid import content_box
 from phantomseg.image.image import Image
 from phantomseg.image.intensity import rescale
+from phantomseg.image.parts import parts_of
 from phantomseg.studies.t1like import draw_contrast
 from phantomseg.synth.bias import Bias, apply_bias
 from phantomseg.synth.channels import channel, is_any
+from phantomseg.synth.pose import Pose, look_up
 from phantomseg.synth.resolution import Resolution, acquire
 from phantomseg.synth.shape import CORTEX, CSF
 from phantomseg.synth.source import brain_channels
-from phantomseg.synth.templates import prepare_template
+from phantomseg.synth.templates import pack, prepare_template
 from phantomseg.synth.tissues import Tissues, paint
 
+VERSION = 2  # of how heads are made
 PER_MM = 2
 MARGIN_VOXELS = 15
+TURN_DEG, WARP_MM = 8.0, 1.0
 NOISE_STD = 0.015  # of the range of intensities
 
 
@@ -51,10 +55,7 @@ def thinned(template: Path, mm: float, seed: int, level: int) -> Thinned:
         seed: of contrast, gain and texture, which all levels of a head share.
         level: number of the level; its noise is its own.
     """
-    labels = _head(template)
-    fine = labels
-    for axis in range(3):
-        fine = fine.repeat_interleave(PER_MM, axis)
+    fine = _head(template, seed)
     lost = lost_share(fine, mm * PER_MM)
     cortex = is_any(fine, CORTEX)
     volume = float((cortex.sum(dtype=torch.float64) - lost.sum(dtype=torch.float64)) / PER_MM**3)
@@ -64,8 +65,9 @@ def thinned(template: Path, mm: float, seed: int, level: int) -> Thinned:
     before, after = (paint(each[None], tissues, PER_MM)[0, 0] for each in (fine, fluid))
     pooled = F.avg_pool3d(torch.lerp(before, after, lost)[None, None], PER_MM)
     image = acquire(_with_bias(rescale(pooled), seed), [_sharpness(seed, level)])
-    kept = torch.where(F.avg_pool3d(lost[None, None], PER_MM)[0, 0] > 0.5, channel(CSF[0]), labels)
-    return Thinned(Image(rescale(image)[0, 0].numpy(), np.eye(4)), volume, kept.numpy())
+    kept = torch.where(lost > 0.5, fluid, fine)
+    labels = parts_of(kept[None], PER_MM).mode(-1).values[0]
+    return Thinned(Image(rescale(image)[0, 0].numpy(), np.eye(4)), volume, labels.numpy())
 
 
 def lost_share(labels: torch.Tensor, voxels: float) -> torch.Tensor:
@@ -84,12 +86,27 @@ def lost_share(labels: torch.Tensor, voxels: float) -> torch.Tensor:
 
 
 @lru_cache(maxsize=1)
-def _head(template: Path) -> torch.Tensor:
-    """Brain and what is near it, generation channels, at 1 mm."""
+def _head(template: Path, seed: int) -> torch.Tensor:
+    """Brain and what is near it in a pose of its own, generation channels, PER_MM voxels a mm."""
     volume = prepare_template(template)
-    low, high = content_box(brain_channels()[volume])
-    low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, volume.shape)
-    return torch.from_numpy(volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].copy())
+    packed = pack([template.name], [volume], brain_channels(), 1.0)
+    low, high = packed.brain_low[0].numpy(), packed.brain_high[0].numpy()
+    rng = np.random.default_rng([seed, 3])
+    i, j, k = (2 * MARGIN_VOXELS + high - low).tolist()
+    centre = (low + high) / 2 + rng.uniform(-0.5, 0.5, 3)
+    pose = Pose(
+        template=0,
+        crop_voxels=(i, j, k),
+        rotation_deg=tuple(rng.uniform(-TURN_DEG, TURN_DEG, 3).tolist()),
+        scaling=(1.0,) * 3,
+        shear=(0.0,) * 3,
+        centre_voxel=tuple(centre.tolist()),
+        warp_std_mm=WARP_MM,
+        warp_nodes_mm=25.0,
+        warp_seed=int(rng.integers(2**31)),
+        flip=False,
+    )
+    return look_up([pose], packed, PER_MM)[0]
 
 
 def _with_bias(image: torch.Tensor, seed: int) -> torch.Tensor:

@@ -5,7 +5,9 @@ Whatever a tool writes becomes a label map of the set `evaluation`, on the grid 
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -17,13 +19,14 @@ import torch
 from scipy import ndimage
 
 from phantomseg.errors import ScanError
-from phantomseg.image.files import read_labels, write_image
+from phantomseg.image.files import read_labels, stem, write_image
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import INTRACRANIAL, segment
-from phantomseg.labels import Merge, has_merge, label_set, merge
+from phantomseg.labels import Merge, has_merge, merge
 from phantomseg.models import find_model, model_names
 from phantomseg.network.model import Model
-from phantomseg.studies.plan import EVALUATION, Plan, to_evaluation
+from phantomseg.studies.kept import file_told
+from phantomseg.studies.plan import EVALUATION, Plan, take, to_evaluation
 
 TOOL_KEYS = {
     "model": ("model", "flip"),
@@ -151,44 +154,63 @@ class FolderTool:
 
     @property
     def told(self) -> dict[str, Any]:
-        """The folder and its label table."""
-        return {"folder": str(self.folder), "map": self.map, **_told_table(self.table), "resample": self.resample}
+        """The folder, its label maps as they are now, and their label table."""
+        maps = file_told(sorted(self.folder.glob(self.map))) if self.folder.is_dir() else {}
+        return {"folder": str(self.folder), "maps": maps, **_told_table(self.table), "resample": self.resample}
 
     def find(self, scan: Image, name: str, file: Path | None) -> Found:
-        """Read the label map of a scan.
+        """Read the label map of a scan, which is named after its task, or after its file.
 
         Raises:
             ScanError: there is none.
         """
-        path = self.folder / self.map.replace("*", name)
-        if not path.is_file():
-            raise ScanError(f"{path} does not exist; {self.name} was to have made it: run it on this scan")
-        return Found(_on_scan(read_labels(path), scan, self.table, self.resample, str(path)))
+        if file is None:
+            raise ScanError(f"{self.name} has finished label maps alone, and this study changes scans; give a command")
+        for known in dict.fromkeys((name, stem(file))):
+            path = self.folder / self.map.replace("*", known)
+            if path.is_file():
+                return Found(_on_scan(read_labels(path), scan, self.table, self.resample, str(path)))
+        missing = self.folder / self.map.replace("*", name)
+        raise ScanError(f"{missing} does not exist; {self.name} was to have made it: run it on this scan")
 
 
 def build_tools(plan: Plan, wanted: list[str], device: torch.device | None = None) -> list[Tool]:
     """Tools of a plan by name, and models by name or folder; all of the plan's, or the head model, where none is named.
 
     Raises:
-        ScanError: no such tool, or its table is not understood.
+        ScanError: no such tool, one twice, or its table is not understood.
         ModelError: no such model.
         LabelError: no such label table.
     """
-    names = wanted or list(plan.tools) or ["head"]
-    tools: list[Tool] = []
-    for name in names:
-        if name in plan.tools:
-            tools.append(_tool(plan, name, plan.tools[name]))
-        elif name in model_names() or Path(name).is_dir():
-            tools.append(ModelTool(Path(name).parent.name if Path(name).name == "model" else Path(name).name,
-                                   find_model(name)))  # fmt: skip
-        else:
-            known = ", ".join([*plan.tools, *model_names()])
-            raise ScanError(f"there is no tool {name!r}; give one of {known}, a model folder, or add [tools.{name}]")
+    tools = [_named(plan, name) for name in wanted or list(plan.tools) or ["head"]]
+    check_names([tool.name for tool in tools])
     for made in tools:
         if isinstance(made, ModelTool) and device is not None:
             made.model.network.to(device)
     return tools
+
+
+def check_names(names: list[str]) -> None:
+    """Refuse two tools of one name, whose results could not be told apart.
+
+    Raises:
+        ScanError: there are two.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ScanError(f"two tools are called {twice!r}, wanted names of their own; give them tables [tools.NAME]")
+
+
+def _named(plan: Plan, name: str) -> Tool:
+    if name in plan.tools:
+        return _tool(plan, name, plan.tools[name])
+    if name in model_names():
+        return ModelTool(name, find_model(name))
+    folder = Path(name).resolve()
+    if folder.is_dir():
+        return ModelTool(folder.parent.name if folder.name == "model" else folder.name, find_model(name))
+    known = ", ".join([*plan.tools, *model_names()])
+    raise ScanError(f"there is no tool {name!r}; give one of {known}, a model folder, or add [tools.{name}]")
 
 
 def onto(image: Image, grid: Image) -> Image:
@@ -204,40 +226,62 @@ def same_grid(one: Image, other: Image) -> bool:
 
 
 def _tool(plan: Plan, name: str, table: Any) -> Tool:
+    where = f"tools.{name}"
     kinds = [kind for kind in TOOL_KEYS if isinstance(table, dict) and kind in table]
     if len(kinds) != 1:
-        raise ScanError(f"{plan.path}: tools.{name} has {' and '.join(kinds) or 'none'} of model, command and folder, "
-                        "wanted one")  # fmt: skip
+        found = " and ".join(kinds) or "none"
+        raise ScanError(f"{plan.path}: {where} has {found} of model, command and folder, wanted one")
     unknown = sorted(set(table) - set(TOOL_KEYS[kinds[0]]))
     if unknown:
         known = ", ".join(TOOL_KEYS[kinds[0]])
-        raise ScanError(f"{plan.path} has an unknown key 'tools.{name}.{unknown[0]}'; known here are {known}")
+        raise ScanError(f"{plan.path} has an unknown key '{where}.{unknown[0]}'; known here are {known}")
+    given = take(plan.path, table, kinds[0], str, "", where)
     if "model" in table:
-        given = str(table["model"])
-        return ModelTool(
-            name, find_model(given if given in model_names() else str(plan.where(given))), bool(table.get("flip", True))
-        )
-    labels = to_evaluation(str(table.get("labels", "freesurfer")), plan)
-    resample = bool(table.get("resample", False))
+        model = find_model(given if given in model_names() else str(plan.where(given)))
+        return ModelTool(name, model, take(plan.path, table, "flip", bool, True, where))
+    labels = to_evaluation(take(plan.path, table, "labels", str, "freesurfer", where), plan)
+    resample = take(plan.path, table, "resample", bool, False, where)
     if "folder" in table:
-        pattern = str(table.get("map", "*.nii.gz"))
-        return FolderTool(name, plan.where(str(table["folder"])), pattern, labels, resample)
-    command = str(table["command"])
-    if "{input}" not in command or "{output}" not in command:
-        raise ScanError(f"{plan.path}: tools.{name}.command is {command!r}, wanted {{input}} and {{output}} in it")
-    return CommandTool(name, command, labels, resample, table.get("timeout_s"))
+        pattern = take(plan.path, table, "map", str, "*.nii.gz", where)
+        if pattern.count("*") != 1:
+            raise ScanError(f"{plan.path}: {where}.map is {pattern!r}, wanted a file name with one * in it")
+        return FolderTool(name, plan.where(given), pattern, labels, resample)
+    try:
+        words = shlex.split(given)
+    except ValueError as error:
+        raise ScanError(f"{plan.path}: {where}.command is {given!r} ({error}); close its quotes") from error
+    if not any("{input}" in word for word in words) or not any("{output}" in word for word in words):
+        raise ScanError(f"{plan.path}: {where}.command is {given!r}, wanted {{input}} and {{output}} in it")
+    seconds = table.get("timeout_s")
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        raise ScanError(f"{plan.path}: {where}.timeout_s is {seconds!r}, wanted seconds above 0; correct it")
+    return CommandTool(name, given, labels, resample, seconds)
 
 
 def _run(words: list[str], name: str, timeout_s: float | None) -> None:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     except OSError as error:
         raise ScanError(f"{name} cannot be started ({error.strerror}: {words[0]}); correct its command") from error
-    except subprocess.TimeoutExpired as error:
-        raise ScanError(f"{name} took longer than {timeout_s:g} s and was stopped; raise timeout_s") from error
-    if done.returncode:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise ScanError(f"{name} ended with code {done.returncode}: {said[-1] if said else 'it said nothing'}")
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)  # what it started must not live on
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ScanError(f"{name} took longer than {timeout_s:g} s and was stopped; raise timeout_s") from error
+        raise
+    if process.returncode:
+        said = [line.strip() for line in (err or out).splitlines() if line.strip()]
+        raise ScanError(f"{name} ended with code {process.returncode}: {said[-1] if said else 'it said nothing'}")
 
 
 def _on_scan(made: Image, scan: Image, table: Merge, resample: bool, who: str) -> Image:
@@ -254,8 +298,3 @@ def _on_scan(made: Image, scan: Image, table: Merge, resample: bool, who: str) -
 
 def _told_table(table: Merge) -> dict[str, Any]:
     return {"sources": list(table.source_ids), "targets": list(table.target_ids)}
-
-
-def names_of(ids: frozenset[int]) -> set[str]:
-    """Names of ids of the set `evaluation`."""
-    return {label.name for label in label_set(EVALUATION).labels if label.id in ids}

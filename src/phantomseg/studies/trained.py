@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,10 +18,11 @@ from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
 from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model, load_model
+from phantomseg.studies.kept import digest, file_told
+from phantomseg.studies.matching import Scan
 from phantomseg.studies.nnunet import NnUNetBudget, predict_nnunet, train_nnunet
-from phantomseg.studies.plan import EVALUATION, Plan, Scan, to_evaluation
+from phantomseg.studies.plan import EVALUATION, Plan, to_evaluation
 from phantomseg.studies.tools import Found
-from phantomseg.studies.work import file_told
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.scans import pack_scans
 from phantomseg.training.config import TrainConfig
@@ -37,16 +39,22 @@ class Lesson:
     scans: tuple[Scan, ...]
     labels: str
     minutes: float
-    folder: Path
+    folder: Path  # of all that is trained in a study
     plan: Plan
     device: str = "cpu"
+    resume: bool = True
     say: Callable[[str], None] = field(default=lambda text: None, compare=False)
 
     @property
     def told(self) -> dict[str, Any]:
         """Files and budget; what is trained is trained again when these change."""
         files = file_told(path for scan in self.scans for path in (scan.image, scan.reference))
-        return {"files": files, "labels": self.labels, "minutes": self.minutes}
+        table = to_evaluation(self.labels, self.plan)
+        return {"files": files, "labels": digest([table.source_ids, table.target_ids]), "minutes": self.minutes}
+
+    def place(self, name: str) -> Path:
+        """Folder of what is trained on this lesson and no other."""
+        return self.folder / f"{self.scans[0].subject}-{digest(self.told)}" / name
 
     def pairs(self) -> list[tuple[Image, Image]]:
         """Scans and label maps of the set `manual`.
@@ -96,16 +104,28 @@ class SupervisedTool:
     @cached_property
     def model(self) -> Model:
         """The trained model: read where the training was finished, gone on with where it was cut off."""
-        folder = self.lesson.folder
-        if (folder / "model" / "model.json").is_file():
-            return load_model(folder / "model")
-        names = [scan.subject for scan in self.lesson.scans]
-        self.lesson.say(f"training {self.name} on {', '.join(names)}, {self.lesson.minutes:g} minutes")
-        templates = pack_scans(names, self.lesson.pairs(), EVALUATION, TARGET).to(torch.device(self.lesson.device))
-        config = TrainConfig(minutes=self.lesson.minutes, learning_rate=RATE, validate_every=10**9)
-        made = train(self._recipe, templates, config, Run(folder, resume=(folder / "checkpoint.pt").is_file()))
-        (folder / "checkpoint.pt").unlink()  # as large as ten models, and of no more use
-        return dataclasses.replace(made, network=made.network.eval())
+        folder = self.lesson.place(self.folder_name)
+        if not self.lesson.resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        checkpoint, device = folder / "checkpoint.pt", torch.device(self.lesson.device)
+        if (folder / "model" / "model.json").is_file() and not checkpoint.exists():
+            made = load_model(folder / "model")
+        else:
+            names = [scan.subject for scan in self.lesson.scans]
+            self.lesson.say(f"training {self.name} on {', '.join(names)}, {self.lesson.minutes:g} minutes")
+            templates = pack_scans(names, self.lesson.pairs(), EVALUATION, TARGET).to(device)
+            config = TrainConfig(minutes=self.lesson.minutes, learning_rate=RATE, validate_every=10**9)
+            made = train(self._recipe, templates, config, Run(folder, resume=checkpoint.is_file()))
+            if made.record["minutes"] < self.lesson.minutes - 0.1:
+                raise KeyboardInterrupt  # the user stopped the training, which the next run goes on with
+            checkpoint.unlink()  # as large as ten models, and of no more use
+        made.network.eval().to(device)
+        return made
+
+    @property
+    def folder_name(self) -> str:
+        """Folder among those of the lesson."""
+        return "supervised" if self.swap_sides else "naive"
 
     @property
     def _recipe(self) -> Recipe:
@@ -121,6 +141,7 @@ class NnUNetTool:
     name: str
     lesson: Lesson
     mirror: bool
+    asked: dict[str, bool] = field(default_factory=dict)  # whether it was asked before
 
     @property
     def ids(self) -> frozenset[int]:
@@ -145,6 +166,11 @@ class NnUNetTool:
         """
         labels = label_set(TARGET)
         self.lesson.say(f"{self.name}: training for {self.lesson.minutes:g} minutes, if that is not done")
-        folder = train_nnunet(self.lesson.folder, self.lesson.pairs(), labels, self.budget)
+        place = self.lesson.place("nnunet" if self.mirror else "nnunet-unmirrored")
+        if not self.lesson.resume and self.asked.setdefault("first", True):
+            shutil.rmtree(place, ignore_errors=True)
+            self.asked["first"] = False
+        folder = train_nnunet(place, self.lesson.pairs(), labels, self.budget)
         (image,) = predict_nnunet(folder, {name: scan}, labels, self.budget).values()
-        return Found(image.with_voxels(merge(TARGET, EVALUATION).apply(image.voxels)))
+        values = merge(TARGET, EVALUATION).apply(image.voxels)
+        return Found(image.with_voxels(values), facts={"minutes": self.lesson.minutes})

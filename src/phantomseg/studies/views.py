@@ -35,6 +35,7 @@ SIXTEEN = (
     "accumbens area",
     "ventral DC",
 )  # fmt: skip; fluid around the brain is not among them, as protocols differ most there
+LUMPS = {654: ("grey matter", "white matter"), 656: ("ventricles", FOREGROUND)}  # what one label cannot be split into
 MEAN = "mean"  # of those of the sixteen that are scored
 
 
@@ -57,8 +58,8 @@ def structures_of(
         ids = tuple(i for name in only for i in _groups(MERGED).get(name, ()))
         both = structures_of(MERGED, tool_ids, reference_ids, only)
         return {FOREGROUND: ids} if view == FOREGROUND and len(both) == len(only) else {}
-    known = set(merge(EVALUATION, "matter" if view == TISSUES else "mask").source_ids)
-    return dict(groups) if tool_ids <= known and reference_ids <= known else {}
+    lumped = {name for i in tool_ids | reference_ids for name in LUMPS.get(i, ())}
+    return {name: ids for name, ids in groups.items() if name not in lumped}
 
 
 def numbered(values: np.ndarray, structures: dict[str, tuple[int, ...]]) -> np.ndarray:

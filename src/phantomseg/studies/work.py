@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from phantomseg.errors import one_sentence
-from phantomseg.image.files import write_atomically, write_image
+from phantomseg.errors import ScanError, one_sentence
+from phantomseg.image.files import write_image
 from phantomseg.image.image import Image
-from phantomseg.studies.tools import Found, Tool
+from phantomseg.studies.kept import Row, keep, kept_rows
+from phantomseg.studies.tools import Found, Tool, check_names
 
-Row = dict[str, Any]
 LOG = logging.getLogger(__name__)
 VERSION = 1  # of what rows mean; raised when they change
 
@@ -73,18 +71,19 @@ def carry_out(
     Each task's rows are kept in `folder/work`, its label maps in `folder/maps`; with `resume`, those that came from
     the same files, tool and settings are not made again. What failed is tried again.
     """
-    pairs = [(task, tool) for task in tasks for tool in task.tools or tools]
+    pairs = [(task, tool) for task in tasks for tool in (tools if task.tools is None else task.tools)]
+    _check(tasks, tools)
     rows: list[Row] = []
     failures: list[Failure] = []
     for number, (task, tool) in enumerate(pairs, start=1):
         path = folder / "work" / tool.name / f"{task.name}.json"
         told = {"version": VERSION, "tool": tool.told, "task": task.told}
-        kept = _kept(path, told) if resume else None
+        kept = kept_rows(path, told) if resume else None
         started = time.perf_counter()
         if kept is None:
             made, failed = _do(task, tool, folder)
             content = {"told": told, "rows": made, "failures": [vars(failure) for failure in failed]}
-            _keep(path, content)
+            keep(path, content)
         else:
             made, failed = kept, []
         facts = {"tool": tool.name, "task": task.name, **task.facts}
@@ -96,14 +95,14 @@ def carry_out(
     return rows, failures
 
 
-def file_told(paths: Iterable[Path | None]) -> Row:
-    """Size and time of files, by which a change is seen."""
-    told = {}
-    for path in paths:
-        if path is not None and path.exists():
-            about = path.stat()
-            told[str(path)] = [about.st_size, about.st_mtime_ns]
-    return told
+def _check(tasks: list[Task], tools: list[Tool]) -> None:
+    """Refuse tasks and tools whose results would overwrite each other's."""
+    names = [task.name for task in tasks]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise ScanError(f"two scans of this study are called {twice!r}, wanted names of their own; rename one of them")
+    own = {tool.name: tool for task in tasks for tool in task.tools or ()}
+    check_names([*dict.fromkeys(tool.name for tool in tools), *(name for name in own if own[name] not in tools)])
 
 
 def _do(task: Task, tool: Tool, folder: Path) -> tuple[list[Row], list[Failure]]:
@@ -117,7 +116,8 @@ def _do(task: Task, tool: Tool, folder: Path) -> tuple[list[Row], list[Failure]]
             found[part.name] = made
         except Exception as error:  # whatever it is, the other scans are to be done
             LOG.debug("%s failed on %s", tool.name, name, exc_info=True)
-            failures.append(Failure(tool.name, name, one_sentence(error)))
+            where = f"{part.name}: " if part.name else ""
+            failures.append(Failure(tool.name, task.name, where + one_sentence(error)))
     try:
         facts = {key: value for one in found.values() for key, value in one.facts.items()}
         rows = [{**facts, **row} for row in task.rows(tool, found)] if found else []
@@ -127,24 +127,5 @@ def _do(task: Task, tool: Tool, folder: Path) -> tuple[list[Row], list[Failure]]
     return rows, failures
 
 
-def _keep(path: Path, content: Row) -> None:
-    text = json.dumps(content, indent=1, default=_plain)
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
-
-
 def _small(image: Image) -> Image:
     return image.with_voxels(image.voxels.astype(np.int16))
-
-
-def _kept(path: Path, told: Row) -> list[Row] | None:
-    """Rows that a finished task left, None where there are none of the same origin."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        same = content["told"] == json.loads(json.dumps(told, default=_plain))
-        return content["rows"] if same and not content["failures"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)

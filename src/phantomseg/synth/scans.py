@@ -88,7 +88,7 @@ def _packed(
         raise TemplateError("there is no scan to learn from; give at least one with its label map")
     packed = pack(names, labels, np.arange(len(target)) > 0, spacing_mm)
     flat = np.concatenate([image.ravel() for image in images])
-    return replace(packed, images=torch.from_numpy(flat), source=target.name)
+    return replace(packed, images=torch.from_numpy(flat), source=target.name, values=values)
 
 
 def _prepare(
@@ -100,6 +100,7 @@ def _prepare(
         raise TemplateError(
             f"it has shape {labels.shape} and the scan {image.shape}, or their affines differ; bring both to one grid"
         )
+    labels = Image(labels.voxels, image.affine)  # the very same, or rounding could resample one of them alone
     image = image.with_voxels(windowed(image.voxels))  # as in use
     image, labels = resample(image, spacing_mm), resample(labels, spacing_mm, order=0)
     channels = _channels(labels.voxels, values, target)

@@ -36,6 +36,7 @@ class Templates:
     brain_low: torch.Tensor  # (T, 3)
     brain_high: torch.Tensor  # (T, 3)
     spacing_mm: float = 1.0
+    values: str = ""  # what the label maps of scans held
     images: torch.Tensor | None = None  # (sum of voxels,) float16 or float32: real scans, voxel by voxel with `labels`
     source: str = TEMPLATES  # label set whose channels `labels` holds; of real scans, the target's
 

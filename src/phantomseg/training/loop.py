@@ -68,7 +68,8 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
         "network": dataclasses.asdict(state.network.config),  # type: ignore[call-overload]
         "recipe": record(recipe),
         "templates": list(templates.names),
-        **({"supervised": True} if templates.images is not None else {}),
+        "supervised": templates.images is not None,
+        "values": templates.values,
     }
     if run.resume:
         restore_checkpoint(run.folder / "checkpoint.pt", state, settings)

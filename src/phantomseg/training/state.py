@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phantomseg.errors import TrainingError, one_sentence
+from phantomseg.errors import RecipeError, TrainingError, one_sentence
 from phantomseg.image.files import write_atomically
 from phantomseg.synth.recipe import parse_recipe, record
 
@@ -62,7 +62,8 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
         raise TrainingError(f"there is no checkpoint {path} to resume from; leave --resume out to start anew")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = {**content["settings"], "recipe": record(parse_recipe(content["settings"]["recipe"]))}
+        told = content["settings"]
+        saved = {"supervised": False, "values": "", **told, "recipe": record(parse_recipe(told["recipe"]))}
         for key, value in settings.items():
             if saved.get(key) != value:  # keys that recipes have since count as left out there
                 raise TrainingError(
@@ -76,5 +77,8 @@ def restore_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) 
         state.earlier = content["earlier"]
     except TrainingError:
         raise
+    except RecipeError as error:
+        reason = one_sentence(error)
+        raise TrainingError(f"checkpoint {path} was made by another version ({reason}); start anew") from error
     except Exception as error:
         raise TrainingError(f"checkpoint {path} is damaged ({one_sentence(error)}); start anew") from error

@@ -295,7 +295,7 @@ def test_flags_of_supervised_runs_go_together(
         ),
         (
             ("--recipe", "supervised", "--steps", 1),
-            "choose another, or train on real scans with --supervised, --images and --labels",
+            "choose another recipe",
         ),
     ):
         assert message in command.refused(capfd, tmp_path / "out", "train", *flags), flags

@@ -8,14 +8,14 @@ from phantomseg.image.files import read_image
 from phantomseg.image.image import Image
 from phantomseg.report.plots import box_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.accuracy import brought, facts_of, ids_of, name_of, read_reference, referenced, told_of
+from phantomseg.studies.accuracy import against_reference, facts_of, name_of, referenced, told_of
 from phantomseg.studies.degrade import inverted
 from phantomseg.studies.kept import Row
 from phantomseg.studies.matching import Scan
 from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.resolution import DIRECTIONS, thick
 from phantomseg.studies.scores import overlaps
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED
@@ -58,10 +58,7 @@ def _scan(scan: Scan, number: int) -> Image:
 
 
 def _rows(plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str, Found]) -> list[Row]:
-    assert scan.reference is not None
-    reference = read_reference(plan, dataset, scan.reference)
-    image = brought(found[""].image, reference, dataset, scan.reference)
-    return overlaps(image, reference, (tool.ids, ids_of(plan, dataset)), plan.structures, (MERGED, FOREGROUND))
+    return overlaps(*against_reference(plan, dataset, scan, tool, found), plan.structures, (MERGED, FOREGROUND))
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:
@@ -72,7 +69,7 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         name: {condition: [row["dice"] for row in select(chosen, condition=condition, structure=MEAN)]
                for condition in CONDITIONS} for name, chosen in series_of(good).items()
     }  # fmt: skip
-    dice = of_measure(lines, "dice")
+    dice = select(lines, measure="dice")
     overall = [line for line in dice if line["structure"] == MEAN]
     table = StudyTable(
         "Mean Dice of structures, sides merged",

@@ -14,11 +14,11 @@ from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.image import Image
 from phantomseg.report.plots import Mark, bland_altman_plot, box_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.kept import Row, digest, file_told
+from phantomseg.studies.kept import Row, file_told, table_digest
 from phantomseg.studies.matching import Scan
 from phantomseg.studies.plan import Dataset, Plan, to_evaluation
 from phantomseg.studies.scores import MEASURES, SWAPPED, scored
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIDES, SIXTEEN, TISSUES
@@ -56,12 +56,11 @@ def name_of(plan: Plan, dataset: Dataset, scan: Scan) -> str:
 
 def scored_task(plan: Plan, dataset: Dataset, scan: Scan, name: str) -> Task:
     """A scan, all measures of it, sides apart and merged."""
-    assert scan.reference is not None
     return Task(
         name=name,
         facts=facts_of(plan, dataset, scan),
         parts=(Part("", partial(read_image, scan.image), scan.image),),
-        rows=partial(_rows, plan, dataset, scan.reference),
+        rows=partial(_rows, plan, dataset, scan),
         told=told_of(plan, dataset, [scan.image, scan.reference]),
     )
 
@@ -76,10 +75,9 @@ def facts_of(plan: Plan, dataset: Dataset, scan: Scan) -> Row:
 
 def told_of(plan: Plan, dataset: Dataset, files: Iterable[Path | None]) -> Row:
     """What rows of a dataset rest on, beside the tool; they are made again when this changes."""
-    table = to_evaluation(dataset.labels, plan)
     return {
         "files": file_told(files),
-        "labels": digest([table.source_ids, table.target_ids]),
+        "labels": table_digest(to_evaluation(dataset.labels, plan)),
         "resample": dataset.resample,
         "structures": list(plan.structures),
     }
@@ -117,10 +115,21 @@ def ids_of(plan: Plan, dataset: Dataset) -> frozenset[int]:
     return frozenset(to_evaluation(dataset.labels, plan).target_ids)
 
 
-def _rows(plan: Plan, dataset: Dataset, path: Path, tool: Tool, found: dict[str, Found]) -> list[Row]:
-    reference = read_reference(plan, dataset, path)
-    image = brought(found[""].image, reference, dataset, path)
-    return scored(image, reference, (tool.ids, ids_of(plan, dataset)), plan.structures)
+def against_reference(
+    plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str, Found]
+) -> tuple[Image, Image, tuple[frozenset[int], frozenset[int]]]:
+    """What a tool made of a scan, its reference on the same grid, and the ids that each of the two can give.
+
+    Raises:
+        ScanError, LabelError, GeometryError: as for `read_reference` and `brought`.
+    """
+    assert scan.reference is not None
+    reference = read_reference(plan, dataset, scan.reference)
+    return brought(found[""].image, reference, dataset, scan.reference), reference, (tool.ids, ids_of(plan, dataset))
+
+
+def _rows(plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str, Found]) -> list[Row]:
+    return scored(*against_reference(plan, dataset, scan, tool, found), plan.structures)
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:
@@ -146,9 +155,11 @@ def tables(lines: list[Row]) -> list[StudyTable]:
     """Overall first, then by structure."""
     overall = {"dataset": "dataset", "view": "view", "structure": "what", **DEFAULT_COLUMNS}
     whole = [
-        line for line in of_measure(lines, "dice") if line["structure"] in (MEAN, FOREGROUND) or line["view"] == TISSUES
+        line
+        for line in select(lines, measure="dice")
+        if line["structure"] in (MEAN, FOREGROUND) or line["view"] == TISSUES
     ]
-    wrong = [line for line in of_measure(lines, "laterality_error")]
+    wrong = select(lines, measure="laterality_error")
     made = [
         summary_table("Dice, view by view", whole, overall, hint="Mean: of the structures that all tools tell."),
         summary_table("Laterality error", wrong, {"dataset": "dataset", **DEFAULT_COLUMNS}, 4,
@@ -160,7 +171,7 @@ def tables(lines: list[Row]) -> list[StudyTable]:
     }  # fmt: skip
     for measure, title in titles.items():
         for view in (MERGED, SIDES):
-            chosen = of_measure(lines, measure, view=view)
+            chosen = select(lines, measure=measure, view=view)
             columns = {"dataset": "dataset", **DEFAULT_COLUMNS}
             made.append(summary_table(f"{title}, {view}", chosen, columns))
     return [table for table in made if table.rows]

@@ -15,7 +15,7 @@ from phantomseg.report.plots import box_plot, scatter_identity_plot
 from phantomseg.studies.kept import Row, file_told
 from phantomseg.studies.plan import EVALUATION, Plan
 from phantomseg.studies.scores import overlaps
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, summary_table
 from phantomseg.studies.tables import averaged, select, series_of, statistics
 from phantomseg.studies.thinning import VERSION, thinned
 from phantomseg.studies.tools import Found, Tool
@@ -110,7 +110,7 @@ def analyse(rows: list[Row], plan: Plan) -> list[Row]:
     whole = statistics(averaged(kept, "scan", ("thinned_mm", *_NUMBERS), lower), _BY[:2], lower, lower)
     lines += [{**line, "thinned_mm": "all"} for line in whole]
     steps = []
-    for line in of_measure(lines, "predicted_percent"):
+    for line in select(lines, measure="predicted_percent"):
         where = {"tool": line["tool"], "dataset": line["dataset"], "volumes": line["volumes"]}
         then = select(rows, **where, thinned_mm=line["thinned_mm"])
         before = {row["task"]: row["predicted_mm3"] for row in select(rows, **where, thinned_mm=0.0)}
@@ -138,13 +138,13 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     columns = {"dataset": "dataset", "volumes": "volumes", "thinned_mm": "thinner by, mm", **DEFAULT_COLUMNS}
     columns.pop("structure")
     columns.pop("p_bonferroni")
-    steps = of_measure(lines, "volume against that of 0 mm")
+    steps = select(lines, measure="volume against that of 0 mm")
     seen = [
         {**line, "p_bonferroni": next((s["p_bonferroni"] for s in steps if _same(s, line)), math.nan)}
-        for line in of_measure(lines, "seen")
+        for line in select(lines, measure="seen")
         if line["thinned_mm"]
     ]
-    errors_lines = [line for line in of_measure(lines, "relative_error_percent") if line["thinned_mm"]]
+    errors_lines = [line for line in select(lines, measure="relative_error_percent") if line["thinned_mm"]]
     share = {
         "dataset": "dataset", "volumes": "volumes", "thinned_mm": "thinner by, mm", "tool": "tool", "count": "heads",
         "failed": "failed", "mean": "share", "p_bonferroni": "p that nothing changed, Bonferroni",
@@ -154,9 +154,9 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         (
             summary_table("Relative error of the atrophy rate, %", errors_lines, columns, 1),
             summary_table("Share of heads in which a step is seen", seen, share, 3, tested),
-            summary_table("Predicted atrophy, %", of_measure(lines, "predicted_percent"), columns, 2),
-            summary_table("Induced atrophy, %", of_measure(lines, "induced_percent"), columns, 2),
-            summary_table("Dice of the cortex", of_measure(lines, "dice", volumes="label map"), columns),
+            summary_table("Predicted atrophy, %", select(lines, measure="predicted_percent"), columns, 2),
+            summary_table("Induced atrophy, %", select(lines, measure="induced_percent"), columns, 2),
+            summary_table("Dice of the cortex", select(lines, measure="dice", volumes="label map"), columns),
         ),
         (
             Plot("rates", "Predicted over induced atrophy", scatter_identity_plot(

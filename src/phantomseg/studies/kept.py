@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from phantomseg.image.files import write_atomically
+from phantomseg.labels import Merge
 
 Row = dict[str, Any]
 
@@ -32,6 +33,11 @@ def digest(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+
+
+def table_digest(table: Merge) -> str:
+    """Checksum of what a label table makes of each value."""
+    return digest([table.source_ids, table.target_ids])
 
 
 def keep(path: Path, content: Row) -> None:

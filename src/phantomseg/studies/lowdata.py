@@ -101,7 +101,7 @@ def trained_tools(lesson: Lesson, peers: tuple[str, ...]) -> list[Tool]:
 def analyse(rows: list[Row], plan: Plan) -> list[Row]:
     """The usual statistics, in which a scan that was tested in several rotations counts once."""
     measures = (*MEASURES, "laterality_error")
-    over = ("trained_on", "steps", "minutes", "hardware", "of", *(name for name in NUMBERS if name != "structure"))
+    over = ("trained_on", "steps", "minutes", "hardware", "of", *NUMBERS)
     once = averaged(rows, "scan", over, measures)
     return statistics(once, ("dataset", "view", "structure"), measures, LOWER_IS_BETTER)
 

@@ -15,8 +15,8 @@ from phantomseg.studies.kept import Row
 from phantomseg.studies.matching import Scan
 from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.scores import overlaps
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
-from phantomseg.studies.tables import series_of
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, summary_table
+from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool, onto, same_grid
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
 from phantomseg.studies.work import Part, Task
@@ -120,9 +120,9 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
     boxes = {name: dice_of(chosen, ("grey matter", "white matter", *SIXTEEN)) for name, chosen in series.items()}
     volumes = {name: relative_volumes(chosen) for name, chosen in series.items()}
     columns = {"dataset": "dataset", "pair": "pair", "view": "view", **DEFAULT_COLUMNS}
-    dice = of_measure(lines, "dice")
+    dice = select(lines, measure="dice")
     short = [line for line in dice if line["structure"] in (MEAN, "grey matter", FOREGROUND)]
-    differences = [line for line in of_measure(lines, "absolute_difference_percent") if line["view"] != FOREGROUND]
+    differences = [line for line in select(lines, measure="absolute_difference_percent") if line["view"] != FOREGROUND]
     return Shown(
         (
             summary_table("Consistency: Dice", short, columns),

@@ -9,18 +9,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from phantomseg.errors import PhantomSegError
 from phantomseg.evaluation.statistics import bootstrap_interval
 from phantomseg.image.files import read_image
+from phantomseg.image.header import affine_of, read_header
 from phantomseg.image.image import Image
+from phantomseg.image.stream import opened
 from phantomseg.report.plots import Curve, curve_plot
 from phantomseg.report.study_page import StudyTable
-from phantomseg.studies.accuracy import brought, facts_of, ids_of, name_of, read_reference, referenced, told_of
+from phantomseg.studies.accuracy import against_reference, facts_of, name_of, referenced, told_of
 from phantomseg.studies.degrade import thickened
 from phantomseg.studies.kept import Row
 from phantomseg.studies.matching import Scan
 from phantomseg.studies.plan import Dataset, Plan
 from phantomseg.studies.scores import mean, overlaps
-from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, of_measure, summary_table
+from phantomseg.studies.study import DEFAULT_COLUMNS, Plot, Settings, Shown, Study, summary_table
 from phantomseg.studies.tables import select, series_of
 from phantomseg.studies.tools import Found, Tool
 from phantomseg.studies.views import FOREGROUND, MEAN, MERGED, SIXTEEN, TISSUES
@@ -51,8 +54,9 @@ def tasks(plan: Plan, tools: list[Tool], settings: Settings) -> list[Task]:
 def slices_mm(path: Path) -> list[float]:
     """Voxel size along the axes to right, anterior and superior, by a file's header; 0 where it cannot be read."""
     try:
-        affine = nib.load(path).affine  # type: ignore[attr-defined]
-    except (OSError, nib.filebasedimages.ImageFileError):
+        with opened(path) as stream:
+            affine = affine_of(read_header(stream))
+    except PhantomSegError:
         return [0.0] * 3  # reading the scan will say why
     grid = Image(np.zeros((1, 1, 1)), affine)
     return [float(grid.spacing_mm[voxel_axis(grid, world)]) for world in range(3)]
@@ -88,11 +92,9 @@ def voxel_axis(image: Image, world_axis: int) -> int:
 
 
 def _rows(plan: Plan, dataset: Dataset, scan: Scan, tool: Tool, found: dict[str, Found]) -> list[Row]:
-    assert scan.reference is not None
-    reference = read_reference(plan, dataset, scan.reference)
-    image = brought(found[""].image, reference, dataset, scan.reference)
-    ids = tool.ids, ids_of(plan, dataset)
-    return overlaps(image, reference, ids, plan.structures, (MERGED, TISSUES, FOREGROUND))
+    return overlaps(
+        *against_reference(plan, dataset, scan, tool, found), plan.structures, (MERGED, TISSUES, FOREGROUND)
+    )
 
 
 def show(rows: list[Row], lines: list[Row]) -> Shown:
@@ -115,7 +117,7 @@ def show(rows: list[Row], lines: list[Row]) -> Shown:
         tuple((name, *_along(curve)) for name, curve in curves.items()),
     )
     columns = {"dataset": "dataset", "spacing_mm": "mm", "direction": "slices", **DEFAULT_COLUMNS}
-    dice = of_measure(lines, "dice")
+    dice = select(lines, measure="dice")
     overall = [line for line in dice if line["structure"] in (MEAN, FOREGROUND, "grey matter")]
     return Shown(
         (

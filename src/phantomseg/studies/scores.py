@@ -23,7 +23,7 @@ MEASURES = ("dice", "jaccard", "hd95_mm", "mean_surface_mm", "nsd", "volume_erro
 MEANT = (SIDES, MERGED, SWAPPED)  # views whose structures have a mean
 ALL = "all"
 NUMBERS = (
-    *MEASURES, "structure", "predicted_mm3", "reference_mm3", "predicted_components", "reference_components",
+    *MEASURES, "predicted_mm3", "reference_mm3", "predicted_components", "reference_components",
     "volume_difference_percent", "absolute_difference_percent",
 )  # fmt: skip
 LOWER_IS_BETTER = ("hd95_mm", "mean_surface_mm", "laterality_error")
@@ -46,15 +46,15 @@ def scored(
         tolerance_mm: of the normalised surface Dice.
     """
     rows: list[Row] = []
+    sided = with_sides(predicted, reference)
     for view in VIEWS:
         structures = structures_of(view, *ids, only)
         if not structures:
             continue
-        both = with_sides(predicted, reference) if view == SIDES else (predicted, reference)
+        both = sided if view == SIDES else (predicted, reference)
         maps = [image.with_voxels(numbered(image.voxels, structures)) for image in both]
-        made = [{"view": view, **asdict(row)} for row in score(maps[0], maps[1], list(structures), tolerance_mm)]
-        rows += made
-    return rows + _sides(predicted, reference, ids, only)
+        rows += [{"view": view, **asdict(row)} for row in score(maps[0], maps[1], list(structures), tolerance_mm)]
+    return rows + _sides(*sided, ids, only)
 
 
 def overlaps(
@@ -78,11 +78,10 @@ def overlaps(
             "predicted_mm3": counts.predicted * predicted.voxel_volume_mm3,
             "reference_mm3": counts.reference * reference.voxel_volume_mm3,
         }
-        made = [
+        rows += [
             {"view": view, "structure": name, **{key: float(values[n]) for key, values in columns.items()}}
             for n, name in enumerate(structures)
         ]
-        rows += made
     return rows
 
 
@@ -95,7 +94,7 @@ def _sides(
     if not any(name.startswith(("left ", "right ")) for name in names):
         return []
     kept = np.array(list(names.values()))
-    maps = [np.where(np.isin(image.voxels, kept), image.voxels, 0) for image in with_sides(predicted, reference)]
+    maps = [np.where(np.isin(image.voxels, kept), image.voxels, 0) for image in (predicted, reference)]
     dice = overlap(swap_corrected(maps[0], maps[1], labels), maps[1], kept).dice
     return [
         {"view": SIDES, "structure": ALL, "laterality_error": laterality_error(maps[0], maps[1], labels)},
@@ -124,7 +123,7 @@ def with_means(rows: list[Row]) -> list[Row]:
     for row in rows:
         if row.get("view") not in MEANT or not _counts(row["structure"]):
             continue
-        facts = tuple((key, value) for key, value in row.items() if key not in NUMBERS)
+        facts = tuple((key, value) for key, value in row.items() if key not in (*NUMBERS, "structure"))
         groups.setdefault(facts, []).append(row)
         compared = (row["dataset"], row["view"])
         of_tool.setdefault(compared, {}).setdefault(row["tool"], set()).add(row["structure"])

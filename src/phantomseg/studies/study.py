@@ -153,11 +153,6 @@ DEFAULT_COLUMNS = {
 }  # fmt: skip
 
 
-def of_measure(lines: list[Row], measure: str, **where: Any) -> list[Row]:
-    """Lines of one measure, and of the values asked for."""
-    return [line for line in lines if line["measure"] == measure and all(line.get(k) == v for k, v in where.items())]
-
-
 def _says(value: Any) -> bool:
     return value not in (None, "") and not (isinstance(value, float) and math.isnan(value))
 
@@ -171,7 +166,7 @@ def _provenance(plan: Plan, tools: list[Tool]) -> dict[str, str]:
 
     about = {"Data": str(plan.path.resolve()), "Program": f"PhantomSeg {__version__}"}
     for tool in {tool.name: tool for tool in tools}.values():
-        told = {key: value for key, value in tool.told.items() if key not in ("sources", "targets", "files")}
+        told = {key: value for key, value in tool.told.items() if key not in ("files", "maps")}
         about[f"Tool {tool.name}"] = ", ".join(f"{key} {value}" for key, value in told.items())
     about["Machine"] = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     about["Finished"] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -12,6 +12,7 @@ from typing import Any
 from phantomseg.evaluation.statistics import bonferroni, paired_wilcoxon, summarise
 from phantomseg.image.files import write_atomically
 from phantomseg.studies.kept import Row
+from phantomseg.studies.scores import mean
 
 Key = tuple[Any, ...]
 SIGNED = ("volume_error", "volume_difference_percent")  # best near 0: the worst is the largest either way
@@ -27,13 +28,14 @@ def statistics(
     same dataset and condition that failed.
     """
     tools = list(dict.fromkeys(row["tool"] for row in rows))
+    errors = [row for row in rows if "error" in row]
     lines: list[Row] = []
     for measure in measures:
         groups = _groups(rows, by, measure)
         made = []
         for key, of_tool in groups.items():
             first = of_tool.get(tools[0], {})
-            failed = {tool: _failed(rows, tool, dict(zip(by, key, strict=True))) for tool in tools}
+            failed = {tool: _failed(errors, tool, dict(zip(by, key, strict=True))) for tool in tools}
             for tool in tools:
                 values = of_tool.get(tool, {})
                 if not (values or failed[tool]):
@@ -51,12 +53,6 @@ def statistics(
             line["p_bonferroni"] = p
         lines += made
     return lines
-
-
-def mean_of(lines: list[Row], **where: Any) -> float:
-    """Mean of the one line that fits, NaN where none does."""
-    fitting = [line for line in lines if all(line.get(key) == value for key, value in where.items())]
-    return fitting[0]["mean"] if fitting else math.nan
 
 
 def select(rows: Iterable[Row], **where: Any) -> list[Row]:
@@ -115,10 +111,10 @@ def _paired(first: dict[str, float], other: dict[str, float]) -> float:
     return paired_wilcoxon([first[task] for task in both], [other[task] for task in both])
 
 
-def _failed(rows: list[Row], tool: str, group: Row) -> int:
+def _failed(errors: list[Row], tool: str, group: Row) -> int:
     """Tasks of a tool in which something failed, in the same dataset and condition."""
-    failed = [row for row in rows if row["tool"] == tool and "error" in row]
-    return len({r["task"] for r in failed if all(r[key] == value for key, value in group.items() if key in r)})
+    mine = select(errors, tool=tool)
+    return len({r["task"] for r in mine if all(r[key] == value for key, value in group.items() if key in r)})
 
 
 def averaged(rows: list[Row], unit: str, over: Sequence[str], measures: Sequence[str]) -> list[Row]:
@@ -136,14 +132,9 @@ def averaged(rows: list[Row], unit: str, over: Sequence[str], measures: Sequence
             groups.setdefault(tuple((k, v) for k, v in row.items() if k not in left_out), []).append(row)
     for facts, members in groups.items():
         told = [m for m in measures if m in members[0]]
-        means = {m: _mean([row[m] for row in members if m in row]) for m in told}
+        means = {m: mean([row[m] for row in members if m in row]) for m in told}
         kept.append({**dict(facts), "task": members[0][unit], **means})
     return kept
-
-
-def _mean(values: list[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
 
 
 def _cell(value: Any) -> Any:

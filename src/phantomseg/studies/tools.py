@@ -25,7 +25,7 @@ from phantomseg.inference.segment import INTRACRANIAL, segment
 from phantomseg.labels import Merge, has_merge, merge
 from phantomseg.models import find_model, model_names
 from phantomseg.network.model import Model
-from phantomseg.studies.kept import file_told
+from phantomseg.studies.kept import file_told, table_digest
 from phantomseg.studies.plan import EVALUATION, Plan, take, to_evaluation
 
 TOOL_KEYS = {
@@ -115,7 +115,7 @@ class CommandTool:
     @property
     def told(self) -> dict[str, Any]:
         """The command and its label table."""
-        return {"command": self.command, **_told_table(self.table), "resample": self.resample}
+        return {"command": self.command, "labels": table_digest(self.table), "resample": self.resample}
 
     def find(self, scan: Image, name: str, file: Path | None) -> Found:
         """Run the command on a file of the scan.
@@ -156,7 +156,7 @@ class FolderTool:
     def told(self) -> dict[str, Any]:
         """The folder, its label maps as they are now, and their label table."""
         maps = file_told(sorted(self.folder.glob(self.map))) if self.folder.is_dir() else {}
-        return {"folder": str(self.folder), "maps": maps, **_told_table(self.table), "resample": self.resample}
+        return {"folder": str(self.folder), "maps": maps, "labels": table_digest(self.table), "resample": self.resample}
 
     def find(self, scan: Image, name: str, file: Path | None) -> Found:
         """Read the label map of a scan, which is named after its task, or after its file.
@@ -294,7 +294,3 @@ def _on_scan(made: Image, scan: Image, table: Merge, resample: bool, who: str) -
             )
         made = onto(made, scan)
     return made.with_voxels(table.apply(made.voxels))
-
-
-def _told_table(table: Merge) -> dict[str, Any]:
-    return {"sources": list(table.source_ids), "targets": list(table.target_ids)}

@@ -16,9 +16,9 @@ from phantomseg.errors import ScanError
 from phantomseg.image.files import read_image, read_labels
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import segment
-from phantomseg.labels import label_set, merge
+from phantomseg.labels import Merge, label_set, merge
 from phantomseg.network.model import Model, load_model
-from phantomseg.studies.kept import digest, file_told
+from phantomseg.studies.kept import digest, file_told, table_digest
 from phantomseg.studies.matching import Scan
 from phantomseg.studies.nnunet import NnUNetBudget, predict_nnunet, train_nnunet
 from phantomseg.studies.plan import EVALUATION, Plan, to_evaluation
@@ -49,8 +49,17 @@ class Lesson:
     def told(self) -> dict[str, Any]:
         """Files and budget; what is trained is trained again when these change."""
         files = file_told(path for scan in self.scans for path in (scan.image, scan.reference))
-        table = to_evaluation(self.labels, self.plan)
-        return {"files": files, "labels": digest([table.source_ids, table.target_ids]), "minutes": self.minutes}
+        return {"files": files, "labels": table_digest(self.table), "minutes": self.minutes}
+
+    @property
+    def table(self) -> Merge:
+        """What values of the references mean."""
+        return to_evaluation(self.labels, self.plan)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """Ids of `evaluation` that the references can give."""
+        return frozenset(self.table.target_ids)
 
     def place(self, name: str) -> Path:
         """Folder of what is trained on this lesson and no other."""
@@ -62,8 +71,7 @@ class Lesson:
         Raises:
             ScanError: a file cannot be read, or a label map holds what that set does not.
         """
-        table = to_evaluation(self.labels, self.plan)
-        pairs = []
+        table, pairs = self.table, []
         for scan in self.scans:
             assert scan.reference is not None
             reference = read_labels(scan.reference)
@@ -84,8 +92,8 @@ class SupervisedTool:
 
     @property
     def ids(self) -> frozenset[int]:
-        """Ids of `evaluation` that its references can give."""
-        return frozenset(to_evaluation(self.lesson.labels, self.lesson.plan).target_ids)
+        """Ids of `evaluation` that it can give."""
+        return self.lesson.ids
 
     @property
     def told(self) -> dict[str, Any]:
@@ -141,12 +149,11 @@ class NnUNetTool:
     name: str
     lesson: Lesson
     mirror: bool
-    asked: dict[str, bool] = field(default_factory=dict)  # whether it was asked before
 
     @property
     def ids(self) -> frozenset[int]:
-        """Ids of `evaluation` that its references can give."""
-        return frozenset(to_evaluation(self.lesson.labels, self.lesson.plan).target_ids)
+        """Ids of `evaluation` that it can give."""
+        return self.lesson.ids
 
     @property
     def told(self) -> dict[str, Any]:
@@ -164,13 +171,15 @@ class NnUNetTool:
         Raises:
             TrainingError: nnU-Net is not installed, or fails.
         """
-        labels = label_set(TARGET)
-        self.lesson.say(f"{self.name}: training for {self.lesson.minutes:g} minutes, if that is not done")
-        place = self.lesson.place("nnunet" if self.mirror else "nnunet-unmirrored")
-        if not self.lesson.resume and self.asked.setdefault("first", True):
-            shutil.rmtree(place, ignore_errors=True)
-            self.asked["first"] = False
-        folder = train_nnunet(place, self.lesson.pairs(), labels, self.budget)
-        (image,) = predict_nnunet(folder, {name: scan}, labels, self.budget).values()
+        (image,) = predict_nnunet(self.model, {name: scan}, label_set(TARGET), self.budget).values()
         values = merge(TARGET, EVALUATION).apply(image.voxels)
         return Found(image.with_voxels(values), facts={"minutes": self.lesson.minutes})
+
+    @cached_property
+    def model(self) -> Path:
+        """Folder of the trained model; nnU-Net goes on with what was cut off."""
+        self.lesson.say(f"{self.name}: training for {self.lesson.minutes:g} minutes, if that is not done")
+        place = self.lesson.place("nnunet" if self.mirror else "nnunet-unmirrored")
+        if not self.lesson.resume:
+            shutil.rmtree(place, ignore_errors=True)
+        return train_nnunet(place, self.lesson.pairs(), label_set(TARGET), self.budget)

@@ -17,6 +17,7 @@ from phantomseg.studies.plan import EVALUATION
 
 SIDES, MERGED, TISSUES, FOREGROUND = "sides apart", "sides merged", "tissues", "foreground"
 VIEWS = (SIDES, MERGED, TISSUES, FOREGROUND)
+# fluid around the brain is not among them, as protocols differ most there
 SIXTEEN = (
     "cerebral white matter",
     "cerebral cortex",
@@ -34,7 +35,7 @@ SIXTEEN = (
     "brain-stem",
     "accumbens area",
     "ventral DC",
-)  # fmt: skip; fluid around the brain is not among them, as protocols differ most there
+)
 LUMPS = {654: ("grey matter", "white matter"), 656: ("ventricles", FOREGROUND)}  # what one label cannot be split into
 MEAN = "mean"  # of those of the sixteen that are scored
 

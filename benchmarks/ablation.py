@@ -164,12 +164,17 @@ def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[s
 def print_table(folder: Path) -> None:
     """All rows in the folder, in the order of this file."""
     rows = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    print_rows({name: rows[name] for name in [*RECIPES, *NETWORKS] if name in rows})
+
+
+def print_rows(rows: dict[str, dict[str, float]]) -> None:
+    """Rows by name as a table in Markdown."""
     columns = list(next(iter(rows.values())))
-    print(f"| {'row':14} | " + " | ".join(columns) + " |")
+    width = max(map(len, rows))
+    print(f"| {'row':{width}} | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
-    for name in [*RECIPES, *NETWORKS]:
-        if name in rows:
-            print(f"| {name:14} | " + " | ".join(_cell(rows[name][c]).rjust(len(c)) for c in columns) + " |")
+    for name, row in rows.items():
+        print(f"| {name:{width}} | " + " | ".join(_cell(row[c]).rjust(len(c)) for c in columns) + " |")
 
 
 def _cell(value: float) -> str:

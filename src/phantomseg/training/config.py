@@ -18,7 +18,8 @@ class TrainConfig:
     batch: int = 1
     seed: int = 0
     optimiser: str = "muon"
-    learning_rate: float = 4e-3
+    learning_rate: float = 4e-3  # of what no norm follows
+    relative_step: float = 0.02  # share of their length by which a step turns the filters that a norm follows
     warm_up_steps: int = 50
     constant_fraction: float = 0.3  # of the budget, before the linear decay to zero
     ema_decay: float = 0.995
@@ -47,11 +48,15 @@ class TrainConfig:
         return min(1.0, seconds / (60 * self.minutes))
 
     def rate(self, step: int, progress: float) -> float:
-        """Learning rate of a step: warm-up, then constant, then linear to zero.
+        """Learning rate of a step.
 
         >>> TrainConfig(steps=100, learning_rate=1.0, warm_up_steps=10).rate(4, 0.04)
         0.5
         """
+        return self.learning_rate * self.share(step, progress)
+
+    def share(self, step: int, progress: float) -> float:
+        """Share of the highest rates that a step takes: warm-up, then constant, then linear to zero."""
         warm = min(1.0, (step + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
         decay = min(1.0, (1 - progress) / (1 - self.constant_fraction)) if self.constant_fraction < 1 else 1.0
-        return self.learning_rate * warm * decay
+        return warm * decay

@@ -18,6 +18,7 @@ from torch import nn
 from phantomseg.errors import TrainingError
 from phantomseg.image.distance import signed_distance
 from phantomseg.labels import label_set
+from phantomseg.network.held import hold_lengths
 from phantomseg.network.losses import dice_cross_entropy, distance_dice
 from phantomseg.network.model import Model, build_network, network_name, save_model
 from phantomseg.network.volume import Block, finer
@@ -82,8 +83,8 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     with stop_on_interrupt() as stop:
         batch = next(batches)
         while (progress := config.progress(state.step, state.seconds)) < 1 and not stop.requested:
-            rate = config.rate(state.step, progress)
-            loss, norm = _step(config, state, batch, rate, recipe.distance_voxels)  # on a GPU this is only begun ...
+            rate, share = config.rate(state.step, progress), config.share(state.step, progress)
+            loss, norm = _step(config, state, batch, share, recipe.distance_voxels)  # on a GPU this is only begun ...
             draws, before = batch.draws, time.perf_counter()
             batch = next(batches)  # ... while the next batch is made
             waited = time.perf_counter() - before
@@ -120,8 +121,10 @@ def _begin(recipe: Recipe, config: TrainConfig, run: Run, device: torch.device) 
             network = build_network(config.network, _network_config(recipe, config))
     _check_crop(recipe.crop_voxels, network.multiple)  # type: ignore[arg-type]
     network = network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    if config.optimiser == "muon" and config.relative_step:
+        hold_lengths(network)
     average = copy.deepcopy(network).eval()
-    optimisers = build_optimisers(network, config.optimiser, config.learning_rate)
+    optimisers = build_optimisers(network, config.optimiser, config.learning_rate, config.relative_step)
     return TrainState(network, average, optimisers, earlier=stages(run.start.record) if run.start else [])
 
 
@@ -154,12 +157,12 @@ def _check_crop(crop_voxels: tuple[int, int, int], multiple: int) -> None:
 
 
 def _step(
-    config: TrainConfig, state: TrainState, batch: Batch, rate: float, distance_voxels: int | None
+    config: TrainConfig, state: TrainState, batch: Batch, share: float, distance_voxels: int | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change the weights once; returns loss and gradient norm."""
     for optimiser in state.optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["peak"] * share
         optimiser.zero_grad(set_to_none=True)
     loss = batch_loss(state.network, batch, _detail_block(config, batch, state.step * config.batch), distance_voxels)
     loss.backward()

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from phantomseg.network.held import held_kernels
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan 2024, https://kellerjordan.github.io/posts/muon/
 NEWTON_SCHULZ_STEPS = 5
+MOMENTUM_FORMAT = torch.bfloat16
+TINY = 1e-12
 
 
 def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
@@ -37,36 +41,75 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum on kernels seen as (outputs, inputs · 27) matrices.
+    """Orthogonalised momentum, kept in bfloat16, on kernels seen as (outputs, inputs · 27) matrices.
 
-    The step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit (doi:10.48550/arXiv.2502.16982).
+    In a group that is `held`, `lr` is the relative step: each filter turns by an angle whose tangent is `lr`, and keeps its
+    length. In others the step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit
+    (doi:10.48550/arXiv.2502.16982).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(self, parameters: Iterable[Any], lr: float, momentum: float = 0.95):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "held": False})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every kernel that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
+            for kernel in group["params"]:
+                if kernel.grad is None:
                     continue
-                state: dict[str, Any] = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(momentum, group["momentum"])
-                matrix = update.reshape(update.shape[0], -1)
-                step = group["lr"] * 0.2 * math.sqrt(max(matrix.shape))
-                parameter.sub_(orthogonalise(matrix).view(update.shape), alpha=step)
+                direction = self._direction(kernel, group["momentum"])
+                if group["held"]:
+                    turn(kernel, direction, group["lr"])
+                else:
+                    kernel.sub_(direction, alpha=group["lr"] * 0.2 * math.sqrt(max(direction.flatten(1).shape)))
+
+    def _direction(self, kernel: nn.Parameter, share: float) -> torch.Tensor:
+        state, gradient = self.state[kernel], kernel.grad
+        assert gradient is not None
+        before = state["momentum"].float() if state else torch.zeros_like(gradient)
+        momentum = before.lerp_(gradient, 1 - share)
+        state["momentum"] = momentum.to(MOMENTUM_FORMAT)
+        update = gradient.lerp(momentum, share)
+        return orthogonalise(update.flatten(1)).view(update.shape)
 
 
-def build_optimisers(network: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:
-    """Optimisers that share out all parameters: "muon" (with AdamW) or "adam"."""
+def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
+    """Turn each filter of a kernel away from `direction`, in place, by an angle whose tangent is `step`.
+
+    >>> kernel = torch.tensor([[3.0, 0.0]]).view(1, 2, 1, 1, 1)
+    >>> turn(kernel, torch.tensor([[7.0, -2.0]]).view(1, 2, 1, 1, 1), 0.75)
+    >>> [round(value, 4) for value in kernel.flatten().tolist()]
+    [2.4, 1.8]
+    """
+    if not step:
+        return
+    filters, towards = kernel.flatten(1), direction.flatten(1)
+    length = filters.norm(dim=1, keepdim=True)
+    along = (filters * towards).sum(1, keepdim=True) / length.square().clamp_min(TINY)
+    across = towards - along * filters  # the rest would change the length alone
+    turned = filters - across * (step * length / across.norm(dim=1, keepdim=True).clamp_min(TINY))
+    kernel.copy_((turned * (length / turned.norm(dim=1, keepdim=True).clamp_min(TINY))).view(kernel.shape))
+
+
+def build_optimisers(
+    network: nn.Module, name: str, lr: float, relative_step: float = 0.0
+) -> list[torch.optim.Optimizer]:
+    """Optimisers that share out all parameters: "muon" (with AdamW) or "adam".
+
+    Each group keeps its highest rate as `peak`; `relative_step` is that of the kernels that a norm follows.
+    """
     parameters = list(network.parameters())
     if name == "adam":
-        return [torch.optim.Adam(parameters, lr=lr)]
-    kernels = [p for p in parameters if p.ndim == 5 and p.shape[2] > 1]
-    rest = [p for p in parameters if not (p.ndim == 5 and p.shape[2] > 1)]
-    return [Muon(kernels, lr), torch.optim.AdamW(rest, lr=lr, weight_decay=0.0)]
+        built: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, lr=lr)]
+    else:
+        held = held_kernels(network)
+        known = {id(p) for p in held}
+        free = [p for p in parameters if p.ndim == 5 and p.shape[2] > 1 and id(p) not in known]
+        rest = [p for p in parameters if not (p.ndim == 5 and p.shape[2] > 1)]
+        groups = [{"params": held, "held": True, "lr": relative_step}, {"params": free}]
+        muon = Muon([group for group in groups if group["params"]], lr)
+        built = [muon, torch.optim.AdamW(rest, lr=lr, weight_decay=0.0)]
+    for group in (group for optimiser in built for group in optimiser.param_groups):
+        group["peak"] = group["lr"]
+    return built

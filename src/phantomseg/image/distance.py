@@ -44,11 +44,39 @@ def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tenso
     Right within the reach of `squared`, the squared distances outside.
     """
     # smoothing hardly sees deeper than the second layer within
-    within = torch.where(squared_distance(~inside, 1) == 1, 1 - SURFACE_OFFSET, 2 - SURFACE_OFFSET)
+    within = torch.where(with_faces(~inside), 1 - SURFACE_OFFSET, 2 - SURFACE_OFFSET)
     signed = torch.where(inside, -within, squared.float().sqrt_().sub_(SURFACE_OFFSET))
     for axis in range(3):
         signed = _smooth(signed, axis)
     return signed
+
+
+def with_faces(mask: torch.Tensor) -> torch.Tensor:
+    """A mask (I, J, K) and the voxels that touch it by a face.
+
+    >>> with_faces(torch.tensor([False, False, True]).view(1, 1, 3)).flatten().tolist()
+    [False, True, True]
+    """
+    return _spread(mask, 0) | _spread(mask, 1) | _spread(mask, 2)
+
+
+def with_edges(mask: torch.Tensor) -> torch.Tensor:
+    """A mask (I, J, K) and the voxels that touch it by a face or an edge.
+
+    >>> with_edges(torch.eye(3)[:1, :, None] > 0).flatten().tolist()
+    [True, True, False]
+    """
+    along_i = _spread(mask, 0)
+    return _spread(along_i, 1) | _spread(along_i, 2) | _spread(_spread(mask, 1), 2)
+
+
+def _spread(mask: torch.Tensor, axis: int) -> torch.Tensor:
+    """The mask and its neighbours along one axis."""
+    size, spread = mask.shape[axis], mask.clone()
+    if size > 1:
+        spread.narrow(axis, 1, size - 1).logical_or_(mask.narrow(axis, 0, size - 1))
+        spread.narrow(axis, 0, size - 1).logical_or_(mask.narrow(axis, 1, size - 1))
+    return spread
 
 
 def signed_distance(mask: torch.Tensor, reach: int) -> torch.Tensor:
@@ -104,12 +132,13 @@ def meeting_box(inside: torch.Tensor, other: torch.Tensor, reach: int) -> tuple[
 
 def _profiles(mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Along each axis, which slices hold anything."""
-    plane = mask.any(2)
-    return plane.any(1), plane.any(0), mask.any(0).any(0)
+    ones = mask.view(torch.uint8)  # whose largest is found sooner than whether any is true
+    plane = ones.amax(2)
+    return plane.amax(1), plane.amax(0), ones.amax(0).amax(0)
 
 
 def _ends(profile: torch.Tensor) -> tuple[int, int]:
-    """First and last true element; 0 and -1 where there is none."""
+    """First and last element above 0; 0 and -1 where there is none."""
     places = profile.nonzero().flatten().tolist()
     return (places[0], places[-1]) if places else (0, -1)
 

@@ -12,6 +12,7 @@ Half of the cost of the classic U-Net sits in its full-resolution layers. Here:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from phantomseg.errors import ModelError
 from phantomseg.network.norms import Moments, Norms
-from phantomseg.network.volume import Block, double, whole
+from phantomseg.network.volume import Block, coarser, double, whole
 
 SLOPE = 0.01
 FOLD = 2
@@ -128,39 +129,63 @@ class FastNet(nn.Module):
         The block is decoded with a rim of two voxels, one a convolution, so that it does not matter where blocks end.
         """
         rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
-        half_i, half_j, half_k = (slice(low // FOLD, high // FOLD) for low, high in rim)
         wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
-        trunk = encoded[:, :, half_i, half_j, half_k]
-        features = unfold(pointwise(self.detail, trunk))
+        inner = tuple(slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
+        # slices of volumes whose channels are the last axis: gradients of other slices lose that order in memory
+        trunk = channels_last(encoded)[
+            (slice(None), *(slice(low // FOLD, high // FOLD) for low, high in rim))
+        ].contiguous()
+        features = unfold(pointwise(self.detail, trunk).movedim(-1, 1))
         near = image[:, :, wide_i, wide_j, wide_k].to(features.dtype)
         x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
         for refine in self.refine:
             x = x + F.leaky_relu(refine(x), SLOPE)
-        x = add_doubled(pointwise(self.classify, x), pointwise(self.coarse, trunk))
-        in_i, in_j, in_k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
-        return x[:, :, in_i, in_j, in_k]
+        x = channels_last(x)[(slice(None), *inner)].contiguous()
+        coarse = trunk[(slice(None), *coarser(inner, FOLD))].contiguous()
+        return add_doubled(pointwise(self.classify, x), pointwise(self.coarse, coarse)).movedim(-1, 1)
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
         """Logits at half resolution everywhere, and at full resolution in the block."""
         encoded = self.encode(image)
-        return [(pointwise(self.coarse, encoded), whole(image)), (self.decode(encoded, image, block), block)]
+        everywhere = pointwise(self.coarse, channels_last(encoded)).movedim(-1, 1)
+        return [(everywhere, whole(image)), (self.decode(encoded, image, block), block)]
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, I, J, K) seen as (B, I, J, K, C)."""
+    return x.movedim(1, -1)
 
 
 def pointwise(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
-    """A 1³ convolution as a matrix product, whose result surely has its channels last in memory."""
-    batch, channels, i, j, k = x.shape
-    rows = F.linear(x.movedim(1, -1).reshape(-1, channels), conv.weight.flatten(1), conv.bias)
-    return rows.view(batch, i, j, k, -1).movedim(-1, 1)
+    """A 1³ convolution of (B, I, J, K, C) as a matrix product."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def add_doubled(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """`fine + double(coarse)`, (B, C, 2i, 2j, 2k), in one pass over the memory of `fine`, which it overwrites."""
-    batch, channels, i, j, k = coarse.shape
-    last = fine.movedim(1, -1).reshape(batch, i, 2, j, 2, 2 * k * channels)
-    # repeated along one axis first, so that what is added is a long run of memory
-    rows = coarse.movedim(1, -1).repeat_interleave(2, dim=3).view(batch, i, 1, j, 1, 2 * k * channels)
-    last += rows
-    return last.view(batch, 2 * i, 2 * j, 2 * k, channels).movedim(-1, 1)
+    """`fine`, (B, 2i, 2j, 2k, C), plus `coarse`, (B, i, j, k, C), whose voxels are repeated; overwrites `fine`."""
+    result: torch.Tensor = _AddDoubled.apply(fine, coarse)
+    return result
+
+
+class _AddDoubled(torch.autograd.Function):
+    """Its gradient by hand: automatic differentiation sums over repeated voxels ten times as slowly."""
+
+    @staticmethod
+    def forward(ctx: Any, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        batch, i, j, k, channels = coarse.shape
+        # repeated along one axis first, so that what is added is a long run of memory
+        rows = coarse.repeat_interleave(2, dim=3).view(batch, i, 1, j, 1, 2 * k * channels)
+        fine.view(batch, i, 2, j, 2, 2 * k * channels).add_(rows)
+        ctx.mark_dirty(fine)
+        return fine
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, i, j, k, channels = gradient.shape
+        lines = gradient.reshape(batch, i // 2, 2, j // 2, 2, k * channels)
+        line = (lines[:, :, 0, :, 0] + lines[:, :, 0, :, 1]).add_(lines[:, :, 1, :, 0]).add_(lines[:, :, 1, :, 1])
+        pairs = line.view(batch, i // 2, j // 2, k // 2, 2, channels)
+        return gradient, pairs[..., 0, :] + pairs[..., 1, :]
 
 
 def fold(image: torch.Tensor) -> torch.Tensor:
@@ -175,5 +200,5 @@ def unfold(x: torch.Tensor) -> torch.Tensor:
     batch, channels, i, j, k = x.shape
     depth = channels // FOLD**3
     # channels stay last in memory, as the convolutions want them
-    x = x.movedim(1, -1).reshape(batch, i, j, k, FOLD, FOLD, FOLD, depth).permute(0, 1, 4, 2, 5, 3, 6, 7)
+    x = channels_last(x).reshape(batch, i, j, k, FOLD, FOLD, FOLD, depth).permute(0, 1, 4, 2, 5, 3, 6, 7)
     return x.reshape(batch, FOLD * i, FOLD * j, FOLD * k, depth).movedim(-1, 1)

@@ -28,7 +28,7 @@ def hold_lengths(network: nn.Module) -> None:
     >>> from phantomseg.network.model import build_network
     >>> network = build_network("fast", {"classes": 2, "features": [4, 8], "convolutions": [1, 1]})
     >>> hold_lengths(network)
-    >>> held_kernels(network)[0].flatten(1).norm(dim=1).tolist()
+    >>> lengths(held_kernels(network)[0]).flatten().round(decimals=4).tolist()
     [8.0, 8.0, 8.0, 8.0]
     """
     for kernel in held_kernels(network):

@@ -17,6 +17,7 @@ EPSILON = 1e-5
 EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
 FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
+CHUNK_ROWS = 2**15
 EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 
 
@@ -69,30 +70,38 @@ def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) ->
 
 
 class _DiceCrossEntropy(torch.autograd.Function):
-    """One sample: logits (N, C) and the F classes that share each voxel, (N, F)."""
+    """One sample: logits (N, C) and the F classes that share each voxel, (N, F).
+
+    On a CPU it is worked out in chunks of rows that stay in the cache, the softmax twice: less than going to memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
         """Loss; keeps the gradient, which the softmax gives almost for free."""
-        share = 1 / parts.shape[1]
-        p = rows.float().softmax(-1)
-        p_parts = p.gather(1, parts)
-        flat = parts.flatten()
+        classes, share = rows.shape[1], 1 / parts.shape[1]
+        chunk = CHUNK_ROWS if rows.device.type == "cpu" else len(rows)
         # summed one by one, so float32 would lose half a per cent over a million voxels
-        exact = torch.float32 if p.device.type == "mps" else torch.float64
-        classes = p.shape[1]
-        overlap = (torch.bincount(flat, p_parts.flatten().to(exact), classes) * share).to(p.dtype)
-        count = (torch.bincount(flat, minlength=classes) * share).to(p.dtype)
-        present = (count > 0).to(p.dtype)
+        exact = torch.float32 if rows.device.type == "mps" else torch.float64
+        overlap, size, logs = (torch.zeros(n, dtype=exact, device=rows.device) for n in (classes, classes, 1))
+        for logits, part in zip(rows.split(chunk), parts.split(chunk), strict=True):
+            p = logits.float().softmax(-1)
+            p_part = p.gather(1, part)
+            overlap += torch.bincount(part.flatten(), p_part.flatten().to(exact), classes)
+            size += p.sum(0)
+            # clamped where float32 rounds to zero, as log(0) would hide what happened
+            logs += p_part.clamp(min=1e-30).log().sum()
+        count = torch.bincount(parts.flatten(), minlength=classes).to(exact) * share
+        present = (count > 0).to(exact)
         weight = present / present.sum()
-        size = p.sum(0) + count + EPSILON
-        dice = (2 * overlap + EPSILON) / size
-        # clamped where float32 rounds to zero, as log(0) would hide what happened
-        cross_entropy = -p_parts.clamp(min=1e-30).log().mean()
+        size += count + EPSILON
+        dice = (2 * share * overlap + EPSILON) / size
         if rows.requires_grad:
-            ctx.save_for_backward(_gradient(p, parts, p_parts, -2 * weight / size, weight * dice / size).to(rows.dtype))
-        loss: torch.Tensor = cross_entropy + 1 - (dice * weight).sum()
-        return loss
+            hit, each = (-2 * share * weight / size).float(), (weight * dice / size + 1 / len(rows)).float()
+            gradient = torch.empty_like(rows)
+            for logits, part, into in zip(rows.split(chunk), parts.split(chunk), gradient.split(chunk), strict=True):
+                into.copy_(_gradient(logits.float().softmax(-1), part, hit, each, len(rows)))
+            ctx.save_for_backward(gradient)
+        return (1 - logs[0] / parts.numel() - (dice * weight).sum()).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -101,15 +110,13 @@ class _DiceCrossEntropy(torch.autograd.Function):
         return kept * gradient.to(kept.dtype), None
 
 
-def _gradient(
-    p: torch.Tensor, parts: torch.Tensor, p_parts: torch.Tensor, hit: torch.Tensor, size: torch.Tensor
-) -> torch.Tensor:
-    """Gradient with respect to the logits, (N, C).
+def _gradient(p: torch.Tensor, parts: torch.Tensor, hit: torch.Tensor, each: torch.Tensor, voxels: int) -> torch.Tensor:
+    """Gradient with respect to the logits of a chunk, (n, C), which overwrites `p`.
 
-    dDice/dp of class c is `hit[c] · fraction + size[c]`; the softmax turns g into p · (g − Σ g·p).
+    dLoss/dp of class c is `each[c] − 1/voxels` and, for each part of the voxel that is of class c, `hit[c]` and what the
+    cross-entropy adds; the softmax turns g into p · (g − Σ g·p).
     """
-    share = 1 / parts.shape[1]
-    hit_parts = hit[parts] * share
-    mean = p @ size + (hit_parts * p_parts).sum(1)
-    gradient = p * (size + 1 / p.shape[0] - mean[:, None])
-    return gradient.scatter_add_(1, parts, hit_parts * p_parts - share / p.shape[0])
+    hits = hit[parts] * p.gather(1, parts)
+    mean = (p @ each)[:, None] - 1 / voxels + hits.sum(1, keepdim=True)
+    p.mul_(each - mean)
+    return p.scatter_add_(1, parts, hits - 1 / (voxels * parts.shape[1]))

@@ -13,7 +13,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from phantomseg.image.distance import LONGEST_REACH, meeting_box, nearest_label, squared_distance, surface_distance
+from phantomseg.image.distance import (
+    LONGEST_REACH,
+    meeting_box,
+    nearest_label,
+    squared_distance,
+    surface_distance,
+    with_edges,
+)
 from phantomseg.image.separable import smooth_noise
 from phantomseg.rng import Constant, Distribution, Uniform, draw_seed
 from phantomseg.synth.channels import channel, is_any
@@ -129,7 +136,7 @@ def grow(
         return labels
     squared, nearest = nearest_label(part, is_grower, reach)
     close = surface_distance(is_grower, squared) < distance[box]
-    apart = squared_distance(~(is_grower | is_eaten), 1) <= SHELL
+    apart = with_edges(~(is_grower | is_eaten))
     changed = labels.clone()
     changed[box] = torch.where(is_eaten & close & ~apart, nearest, part)
     return changed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantomseg import memory
+from phantomseg import cgroups
 from phantomseg.memory import available_bytes, limit_bytes
 
 CODE = """
@@ -34,8 +34,8 @@ def test_peak_begins_anew() -> None:
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose process is in group /job/task of memory (version 1), and in /slice of version 2."""
-    monkeypatch.setattr(memory, "CGROUP", f"{tmp_path}/")
-    monkeypatch.setattr(memory, "PROCESS", str(tmp_path / "own"))
+    monkeypatch.setattr(cgroups, "CGROUP", f"{tmp_path}/")
+    monkeypatch.setattr(cgroups, "PROCESS", str(tmp_path / "own"))
     (tmp_path / "own").write_text("4:cpu,memory:/job/task\n0::/slice\n")
     for place in ("memory", "memory/job", "memory/job/task", "slice"):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ def test_memory_limit_is_the_least_of_its_groups(groups: Path) -> None:
 
 
 def test_what_is_left_is_that_of_the_fullest_group(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "kept_bytes", lambda: 0.0)
-    monkeypatch.setattr(memory, "_free_bytes", lambda: 9e9)
+    monkeypatch.setattr("phantomseg.memory.kept_bytes", lambda: 0.0)
+    monkeypatch.setattr("phantomseg.memory._free_bytes", lambda: 9e9)
     assert available_bytes() == 9e9
     limited(groups / "memory/job", "3000000000", 2_500_000_000, 250_000_000)
     limited(groups / "memory/job/task", "2000000000", 1_000_000_000, 0)

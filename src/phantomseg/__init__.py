@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from phantomseg.environment import prepare_environment
+
 if TYPE_CHECKING:
     from phantomseg.evaluation.evaluate import evaluate
     from phantomseg.image.files import read_image, read_labels, write_image
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from phantomseg.training.loop import Run, train
 
 __version__ = "0.1.0"
+
+prepare_environment()  # in time only if this package is imported before torch
 
 _HOME = {
     "Image": "image.image",

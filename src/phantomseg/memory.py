@@ -6,18 +6,17 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 
+from phantomseg.cgroups import groups
+
 UNLIMITED_BYTES = 1e15  # some systems write the largest number there is
-CGROUP = "/sys/fs/cgroup/"
-CGROUPS = {  # by controller, which version 2 does not name: limit, use, and the part of it that is cached files
+FILES = {  # by controller: limit, use, and the part of it that is cached files
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-PROCESS = "/proc/self/cgroup"
 
 
 class MallInfo(ctypes.Structure):
@@ -34,7 +33,8 @@ def available_bytes(device: torch.device | None = None) -> float:
         device: where it computes; of a GPU with memory of its own, what is free there counts too.
     """
     found = [_free_bytes()]
-    for place, (limit, used, cached) in _cgroups():
+    for place, controller in groups("memory"):
+        limit, used, cached = FILES[controller]
         with contextlib.suppress(OSError, ValueError):  # no such cgroup, or its limit is "max"
             rows = (place / "memory.stat").read_text().splitlines()
             files = float(dict(row.split() for row in rows).get(cached, 0))
@@ -46,21 +46,10 @@ def available_bytes(device: torch.device | None = None) -> float:
 def limit_bytes() -> float | None:
     """What the cgroup of this process may hold in all, None where it has no limit (Linux)."""
     found = []
-    for place, (limit, _, _) in _cgroups():
+    for place, controller in groups("memory"):
         with contextlib.suppress(OSError, ValueError):  # no such cgroup, or its limit is "max"
-            found.append(float((place / limit).read_text()))
+            found.append(float((place / FILES[controller][0]).read_text()))
     return min((limit for limit in found if limit < UNLIMITED_BYTES), default=None)
-
-
-def _cgroups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Folders of the groups that this process is in, from its own up to the root of each hierarchy."""
-    own = Path(PROCESS)
-    lines = own.read_text().splitlines() if own.is_file() else []
-    paths = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
-    for controller, files in CGROUPS.items():
-        group = PurePosixPath(next((path for names, path in paths.items() if controller in names.split(",")), "/"))
-        for path in (group, *group.parents):
-            yield Path(f"{CGROUP}{controller}{path}"), files
 
 
 def _free_bytes() -> float:

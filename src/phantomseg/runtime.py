@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import math
 import os
 import platform
 import sys
+import threading
 from pathlib import Path
 
 import torch
 
+from phantomseg import environment
+from phantomseg.cgroups import quota_cores
 from phantomseg.errors import PhantomSegError
+
+POOL_VOXELS = 2**20
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -32,10 +39,46 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def set_threads(count: int | None = None) -> int:
-    """Use `count` CPU threads, by default one a physical core this process may use; returns the number."""
-    count = count or physical_cores()
+    """Use `count` CPU threads, by default `usual_threads`; returns the number."""
+    count = count or usual_threads()
     torch.set_num_threads(count)
+    let_threads_sleep()
     return count
+
+
+def usual_threads() -> int:
+    """As many threads as OMP_NUM_THREADS or a batch system says, else one a core that this process may use.
+
+    Cores are physical ones; where a container has a quota of their time, no more than that.
+    """
+    if wanted := environment.threads_wanted():
+        return wanted
+    cores = physical_cores()
+    return max(1, min(cores, math.ceil(quota_cores() or cores)))
+
+
+@functools.cache
+def let_threads_sleep() -> None:
+    """Have threads that wait for each other sleep, where torch was imported before this package could say so.
+
+    GNU's OpenMP spins briefly where it has more threads than there are cores. So a pool as large as torch's is made in a
+    thread of its own, and left asleep.
+    """
+    if not environment.threads_spin or not sys.platform.startswith("linux"):
+        return
+    ready = threading.Event()
+
+    def keep_a_pool() -> None:
+        torch.set_num_threads(cores)
+        torch.ones(POOL_VOXELS).add_(1)  # large enough for all threads
+        ready.set()
+        threading.Event().wait()
+
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    if cores > 1:
+        threading.Thread(target=keep_a_pool, name="phantomseg-idle", daemon=True).start()
+        ready.wait()
+        torch.set_num_threads(threads)
 
 
 def physical_cores() -> int:
@@ -60,6 +103,7 @@ def number_format(device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:
     """A block in which the device computes in its `number_format`, or in float32 if not `enabled`."""
+    let_threads_sleep()  # here, as every pass of a network comes by
     dtype = number_format(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled and dtype == torch.bfloat16)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from phantomseg.synth.recipe import Recipe
 
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one a physical core.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default OMP_NUM_THREADS, or one a core.")]
 Templates = Annotated[
     Path, typer.Option(help="Folder of label maps with the values of the set 'generation', or a prepared .npz.")
 ]
@@ -88,10 +87,6 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
 
 def begin(device: str, threads: int | None) -> torch.device:
     """Set the threads, and return the device asked for."""
-    # torch asks the system for large pages then, which fresh volumes are filled with much quicker (Linux)
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # threads that wait for each other sleep: spinning ones stop everything where another program is at work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from phantomseg.runtime import choose_device, keep_freed_memory, set_threads
 
     set_threads(threads)

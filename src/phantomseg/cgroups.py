@@ -1,0 +1,38 @@
+"""Control groups that this process is in, of both versions: what containers and batch systems limit it by (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+CGROUP = "/sys/fs/cgroup/"
+PROCESS = "/proc/self/cgroup"
+VERSION_2 = ""  # which does not name controllers
+
+
+def groups(controller: str) -> Iterator[tuple[Path, str]]:
+    """Folders of the groups of this process, from its own up to the root of each hierarchy.
+
+    Each comes with the name of its controller: the one asked for, or VERSION_2.
+    """
+    own = Path(PROCESS)
+    lines = own.read_text().splitlines() if own.is_file() else []
+    paths = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+    for name in (VERSION_2, controller):
+        group = PurePosixPath(next((path for names, path in paths.items() if name in names.split(",")), "/"))
+        for path in (group, *group.parents):
+            yield Path(f"{CGROUP}{name}{path}"), name
+
+
+def quota_cores() -> float | None:
+    """Cores' worth of time that this process may take, None where nothing limits it."""
+    found = []
+    for place, controller in groups("cpu"):
+        with contextlib.suppress(OSError, ValueError):  # no such group, or its quota is "max"
+            if controller == VERSION_2:
+                quota, period = (place / "cpu.max").read_text().split()
+            else:
+                quota, period = ((place / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            found.append(float(quota) / float(period))
+    return min((cores for cores in found if cores > 0), default=None)  # −1 is no limit

@@ -1,11 +1,11 @@
 """Which step, batch and crop teach most: branches of one start, on the same samples, each decayed to zero.
 
-    python benchmarks/arms.py DATA SCANS TEMPLATES -o DIR --rows "0.2 %;0.5 %" [--samples 2800] [--threads 1] [--seed 40]
+    python benchmarks/arms.py DATA SCANS TEMPLATES -o DIR --rows "0.2 %;0.5 %" [--samples 2800] [--seed 40]
 
-DATA as in accuracy.py, SCANS and TEMPLATES as in heads.py. Every row sees about as many voxels: `--samples` crops of the
-recipe, fewer where crops are larger. Rows whose JSON is in DIR are not run again, so rows may be shared out over several
-processes; where only the network is there, it is scored again. `--print` makes the table. Scores are without flip
-averaging; 64 held-out samples have seeds that training cannot draw.
+DATA as in accuracy.py, SCANS and TEMPLATES as in heads.py. Every row sees about as many voxels: `--samples` crops of
+the recipe, fewer where crops are larger. Rows whose JSON is in DIR are not run again, so rows may be shared out over
+several processes; where only the network is there, it is scored again. `--print` makes the table. Scores are without
+flip averaging; 64 held-out samples have seeds that training cannot draw.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates, load_templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
+from phantomseg.training.state import CHECKPOINT
 from phantomseg.training.validate import held_out_dice
 
 HELD_OUT = 64
@@ -66,9 +67,8 @@ def run_arm(arm: Arm, folder: Path, templates: Templates, samples: int, seed: in
         learning_rate=3e-3,
         relative_step=arm.relative_step,
         validate_every=10**6,
-        save_every=100,
     )
-    resume = (folder / "checkpoint.pt").exists()
+    resume = (folder / CHECKPOINT).exists()
     model = train(recipe, templates, config, Run(folder, resume, find_model(START), compile=True))
     if model.record["steps"] < (config.steps or 0):
         raise SystemExit("interrupted; run the same command again")

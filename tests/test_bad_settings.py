@@ -115,7 +115,7 @@ def test_recipes_that_cannot_be_used(tmp_path: Path, templates: Path, capfd: Cap
         (("--steps", 1, "--start", "head", "--features", "8,16"), "has features already; leave out --features, or"),
         (("--steps", 1, "--network", "unet", "--features", "8,16"), "given for network 'unet', wanted fast; leave one"),
         (("--steps", 1, "--validate", "nothing"), "nothing is no folder; wanted a folder of scans"),
-        (("--steps", 1, "--resume"), "no checkpoint .*checkpoint.pt to resume from; leave --resume out"),
+        (("--steps", 1, "--resume"), "no checkpoint .*checkpoint.safetensors to resume from; leave --resume out"),
         (("--steps", 1, "--device", "toaster"), "device 'toaster' is not available here"),
         (("--steps", 1, "--crop", 24), r"crop_voxels of the recipe is \[24, 24, 24\], .* multiples of 16.*; change"),
         (("--steps", 1, "--crop", 16), r"is \[16, 16, 16\], .* at least one of them above 16; change the recipe"),

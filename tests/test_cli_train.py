@@ -66,7 +66,14 @@ def test_files_of_a_run(tmp_path: Path, basics: list[object], capfd: Capture) ->
         run = tmp_path / flag
         assert command.run("train", flag, run, *basics, "--steps", 3) == 0
         names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
-        wanted = ["checkpoint.pt", "log.csv", "loss.png", "model", "model/model.json", "model/weights.safetensors"]
+        wanted = [
+            "checkpoint.safetensors",
+            "log.csv",
+            "loss.png",
+            "model",
+            "model/model.json",
+            "model/weights.safetensors",
+        ]
         assert names == wanted
         assert load_model(run / "model").labels.name == "head"
         printed = capfd.readouterr()
@@ -135,7 +142,7 @@ def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
 
 
 def test_start_and_learning_rate(tmp_path: Path, basics: list[object], model: Path) -> None:
-    rows = train(tmp_path / "a", *basics, "--steps", 2, "--start", model, "--learning-rate", 0)
+    rows = train(tmp_path / "a", *basics, "--steps", 2, "--start", model, "--learning-rate", 0, "--relative-step", 0)
     assert [float(row["learning_rate"]) for row in rows] == [0, 0]
     np.testing.assert_array_equal(weights(tmp_path / "a" / "model"), weights(model))
     rows = train(tmp_path / "b", *basics, "--steps", 2, "--learning-rate", 0.01)
@@ -181,17 +188,17 @@ def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.Monkey
     capfd.readouterr()
     assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4) == 2
     assert "holds a run already; add --resume, or choose another folder" in capfd.readouterr().err
-    assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 5, "--resume") == 2
+    assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4, "--seed", 5, "--resume") == 2
     assert "was made with another config; resume with the same" in capfd.readouterr().err
     rows = train(tmp_path / "run", *basics, "--steps", 4, "--resume")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert losses(rows) == losses(straight)
     np.testing.assert_array_equal(weights(tmp_path / "run" / "model"), weights(tmp_path / "straight" / "model"))
-    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"junk")
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"junk")
     capfd.readouterr()
     assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4, "--resume") == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert "checkpoint.pt is damaged" in line and "start anew" in line
+    assert "checkpoint.safetensors is damaged" in line and "start anew" in line
 
 
 def test_compile(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,11 +78,11 @@ def test_training_that_was_stopped_goes_on(folder: Path, capfd: Capture) -> None
         patch.setattr(trained, "Run", lambda folder, resume: Run(folder, resume, report=stop))
         _ = tool.model
     place = lesson.place("supervised")
-    assert (place / "checkpoint.pt").is_file() and len(said) == 1
+    assert (place / "checkpoint.safetensors").is_file() and len(said) == 1
     short = replace(lesson, minutes=0.2)
     assert short.place("supervised") == place
     model = trained.SupervisedTool("supervised", short).model
-    assert not (place / "checkpoint.pt").exists() and model.record["minutes"] >= 0.1 and len(said) == 2
+    assert not (place / "checkpoint.safetensors").exists() and model.record["minutes"] >= 0.1 and len(said) == 2
 
 
 def test_flips_swap_sides_unless_they_are_naive(folder: Path) -> None:

@@ -509,9 +509,9 @@ def test_interrupted_run_resumes_where_it_stopped(tmp_path: Path, scans: Templat
 
 def test_run_resumes_where_the_recipe_has_a_key_since(tmp_path: Path, scans: Templates) -> None:
     train(calm(), scans, TrainConfig(steps=1, validate_every=99), Run(tmp_path, start=tiny()))
-    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    content = torch.load(tmp_path / "checkpoint.safetensors", weights_only=True)
     del content["settings"]["recipe"]["pose"]["flip_swaps_sides"]
-    torch.save(content, tmp_path / "checkpoint.pt")
+    torch.save(content, tmp_path / "checkpoint.safetensors")
     again = Run(tmp_path, resume=True, start=tiny())
     assert train(calm(), scans, TrainConfig(steps=1, validate_every=99), again).record["steps"] == 1
     with pytest.raises(PhantomSegError, match="made with another recipe"):

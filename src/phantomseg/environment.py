@@ -1,8 +1,8 @@
 """Variables that the libraries under torch read once, when they are loaded: set before that wherever possible.
 
-Threads of a computation wait for each other at the end of each loop. By default they spin meanwhile: where another program
-needs one of their cores, everybody waits for whole time slices, and a scan takes ten times as long. Threads that sleep
-cost a tenth of a millisecond a loop.
+Threads of a computation wait for each other at the end of each loop. By default they spin meanwhile: where another
+program needs one of their cores, everybody waits for whole time slices, and a scan takes ten times as long. To let them
+sleep costs a tenth of a millisecond a loop.
 """
 
 from __future__ import annotations
@@ -34,3 +34,12 @@ def threads_wanted() -> int | None:
         if said.isdecimal() and int(said) > 0:
             return int(said)
     return None
+
+
+def rank_wanted() -> tuple[int, int, int] | None:
+    """Number of this process, how many there are, and its number on this machine, as `torchrun` says; else None."""
+    said = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not all(value.isdecimal() for value in said):
+        return None
+    rank, world, local = map(int, said)
+    return rank, world, local

@@ -61,7 +61,7 @@ def usual_threads() -> int:
 def let_threads_sleep() -> None:
     """Have threads that wait for each other sleep, where torch was imported before this package could say so.
 
-    GNU's OpenMP spins briefly where it has more threads than there are cores. So a pool as large as torch's is made in a
+    GNU's OpenMP spins but briefly where it has more threads than there are cores. So a pool of threads is made in a
     thread of its own, and left asleep.
     """
     if not environment.threads_spin or not sys.platform.startswith("linux"):

@@ -11,6 +11,8 @@ from phantomseg.cli.options import Device, OptionalRecipe, OptionalTemplates, Th
 from phantomseg.cli.supervised import Images, LabelMaps, NaiveFlips, Supervised, Supervision, Values
 from phantomseg.errors import TrainingError
 
+TRUNK_DECAY = 0.999  # of the average of an endless run
+
 if TYPE_CHECKING:
     from phantomseg.training.state import TrainState
 
@@ -30,14 +32,32 @@ def run(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Budget in minutes.")] = None,
+    endless: Annotated[
+        bool, typer.Option("--endless", help="No budget: constant rates until Ctrl-C; what is used is a --branch.")
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Name of the series of samples.")] = 0,
     optimiser: Annotated[str, typer.Option(help="muon (with AdamW), or adam.")] = "muon",
     learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 4e-3,
+    relative_step: Annotated[
+        float,
+        typer.Option(min=0, help="Highest step of filters in front of a norm, as a share of their length; for muon."),
+    ] = 0.02,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
     validate: Annotated[Path | None, typer.Option(help="Labelled scans to score now and then.")] = None,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped, or for longer.")] = False,
+    new_stage: Annotated[
+        bool, typer.Option("--new-stage", help="Go on where the run stopped, under other settings, which are recorded.")
+    ] = False,
+    branch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRUNK",
+            help="Begin where the run in this folder is, and decay all rates to zero; by default in a seventh of its "
+            "steps. That run may go on meanwhile.",
+        ),
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")] = False,
     workers: Annotated[int, typer.Option(min=0, help="CPU processes that make samples ahead.")] = 0,
     device: Device = "auto",
@@ -45,28 +65,39 @@ def run(
 ) -> None:
     """Train a network on samples drawn from label maps or from shapes alone, or on real scans with their labels.
 
-    Ctrl-C saves; --resume goes on there.
+    Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m phantomseg train …` trains in several processes.
     """
     from phantomseg.models import find_model
     from phantomseg.training.config import TrainConfig
     from phantomseg.training.loop import Run, train
+    from phantomseg.training.ranks import join
     from phantomseg.training.validate import held_out_dice, real_scan_dice, scored_set
 
-    config = TrainConfig(
-        network=network,
-        features=parse_features(features),
-        steps=steps,
-        minutes=minutes,
-        batch=batch,
-        seed=seed,
-        optimiser=optimiser,
-        learning_rate=learning_rate,
-        validate_every=validate_every,
-    )
     supervision = Supervision(supervised, images, labels, values, naive_flips)
     supervision.check(templates)
-    place = begin(device, threads)
-    settings = supervision.recipe(recipe)
+    ranks, place = join(begin(device, threads))
+    beginning = find_model(start) if start is not None else None
+    if branch is None:
+        config = TrainConfig(
+            network=network,
+            features=parse_features(features),
+            steps=steps,
+            minutes=minutes,
+            endless=endless,
+            batch=batch,
+            seed=seed,
+            optimiser=optimiser,
+            learning_rate=learning_rate,
+            relative_step=relative_step,
+            ema_decay=TRUNK_DECAY if endless else TrainConfig.ema_decay,
+            validate_every=validate_every,
+        )
+        settings = supervision.recipe(recipe)
+    else:
+        from phantomseg.training.branch import config_of_branch, recipe_of_trunk
+
+        config = config_of_branch(branch, steps, minutes, validate_every)
+        settings = supervision.recipe(recipe) if recipe else recipe_of_trunk(branch)
     loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:
@@ -78,9 +109,21 @@ def run(
             case.read()  # a fault shows before the first step
         merge(settings.target, scored_set(settings.target))
         scores.append(lambda net: real_scan_dice(net, settings, cases))
-    beginning = find_model(start) if start is not None else None
-    train(settings, loaded, config, Run(output, resume, beginning, compiled, workers, tuple(scores), _report))
-    print(f"\n{output / 'model'}")
+    run = Run(
+        output,
+        resume=resume or new_stage,
+        new_stage=new_stage,
+        branch=branch,
+        start=beginning,
+        compile=compiled,
+        workers=workers,
+        scores=tuple(scores),
+        report=_report,
+        ranks=ranks,
+    )
+    train(settings, loaded, config, run)
+    if ranks.leads:
+        print(f"\n{output / 'model'}")
 
 
 def parse_features(text: str | None) -> tuple[int, ...] | None:
@@ -107,7 +150,7 @@ def _report(state: TrainState, progress: float) -> None:
     loss = sum(row["loss"] for row in recent) / len(recent)
     span = recent[-1]["seconds"] - recent[0]["seconds"]
     speed = (len(recent) - 1) / span if span > 0 else 0.0
-    left = state.seconds * (1 - progress) / progress / 60
+    left = f"{state.seconds * (1 - progress) / progress / 60:.1f} min left" if progress else "no end"
     scores = "".join(f"  {key} {value:.3f}" for key, value in recent[-1].items() if key.startswith("dice"))
     end = "\n" if scores else "\r"
-    print(f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left:.1f} min left{scores}", end=end, flush=True)
+    print(f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left}{scores}", end=end, flush=True)

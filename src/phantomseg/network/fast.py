@@ -75,6 +75,7 @@ class Unit(nn.Module):
 class FastNet(nn.Module):
     """See the module's text. Every axis of the image must be a multiple of `multiple`."""
 
+    class_outputs = ("coarse", "classify")  # one row a class; logits are the sum of both
     bytes_a_voxel = 45  # of the image, that encoding it takes in use, in bfloat16
 
     def __init__(self, config: FastConfig):
@@ -130,7 +131,7 @@ class FastNet(nn.Module):
         """
         rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
         wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
-        inner = tuple(slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
+        i, j, k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
         # slices of volumes whose channels are the last axis: gradients of other slices lose that order in memory
         trunk = channels_last(encoded)[
             (slice(None), *(slice(low // FOLD, high // FOLD) for low, high in rim))
@@ -140,8 +141,8 @@ class FastNet(nn.Module):
         x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
         for refine in self.refine:
             x = x + F.leaky_relu(refine(x), SLOPE)
-        x = channels_last(x)[(slice(None), *inner)].contiguous()
-        coarse = trunk[(slice(None), *coarser(inner, FOLD))].contiguous()
+        x = channels_last(x)[:, i, j, k].contiguous()
+        coarse = trunk[(slice(None), *coarser((i, j, k), FOLD))].contiguous()
         return add_doubled(pointwise(self.classify, x), pointwise(self.coarse, coarse)).movedim(-1, 1)
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:

@@ -1,11 +1,13 @@
 """Filters whose length says nothing, because a norm follows them.
 
-A convolution without bias in front of an instance norm answers the same whatever the length of each of its filters: only
-their directions count. Left free, filters grow under a step of constant size, and the angle that a step turns them by
-falls, though no schedule says so. Training therefore holds their lengths and states its step as that angle.
+A convolution without bias in front of an instance norm answers the same whatever the length of each of its filters:
+only their directions count. Left free, filters grow under a step of constant size, and the angle that a step turns them
+by falls, though no schedule says so. Training therefore holds their lengths and states its step as that angle.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,16 +20,16 @@ HELD_LENGTH = 8.0
 
 def held_kernels(network: nn.Module) -> list[nn.Parameter]:
     """Kernels (outputs, inputs, 3, 3, 3) that a norm of each channel follows."""
-    return [module.conv.weight for module in network.modules() if isinstance(module, Unit)]
+    return [cast(nn.Parameter, module.conv.weight) for module in network.modules() if isinstance(module, Unit)]
 
 
 @torch.no_grad()
-def hold_lengths(network: nn.Module) -> None:
-    """Bring each filter of the held kernels to HELD_LENGTH; what the network says stays the same.
+def even_lengths(network: nn.Module) -> None:
+    """Bring each filter of the held kernels to HELD_LENGTH, in place; what the network says stays the same.
 
     >>> from phantomseg.network.model import build_network
     >>> network = build_network("fast", {"classes": 2, "features": [4, 8], "convolutions": [1, 1]})
-    >>> hold_lengths(network)
+    >>> even_lengths(network)
     >>> lengths(held_kernels(network)[0]).flatten().round(decimals=4).tolist()
     [8.0, 8.0, 8.0, 8.0]
     """

@@ -113,8 +113,8 @@ class _DiceCrossEntropy(torch.autograd.Function):
 def _gradient(p: torch.Tensor, parts: torch.Tensor, hit: torch.Tensor, each: torch.Tensor, voxels: int) -> torch.Tensor:
     """Gradient with respect to the logits of a chunk, (n, C), which overwrites `p`.
 
-    dLoss/dp of class c is `each[c] − 1/voxels` and, for each part of the voxel that is of class c, `hit[c]` and what the
-    cross-entropy adds; the softmax turns g into p · (g − Σ g·p).
+    dLoss/dp of class c is `each[c] − 1/voxels` and, for each part of the voxel that is of class c, `hit[c]` and what
+    the cross-entropy adds; the softmax turns g into p · (g − Σ g·p).
     """
     hits = hit[parts] * p.gather(1, parts)
     mean = (p @ each)[:, None] - 1 / voxels + hits.sum(1, keepdim=True)

@@ -37,6 +37,7 @@ class Pair(nn.Module):
 class UNet(nn.Module):
     """Skips leave before the batch norm; upsampling repeats voxels; no transposed convolution."""
 
+    class_outputs = ("likelihood",)
     bytes_a_voxel = 500  # of the image, that encoding it takes in use, in bfloat16
 
     def __init__(self, config: UNetConfig):

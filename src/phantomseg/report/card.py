@@ -11,7 +11,7 @@ from typing import Any
 from phantomseg.errors import ModelError
 from phantomseg.image.files import write_atomically
 from phantomseg.network.model import Model, network_name
-from phantomseg.training.loop import stages
+from phantomseg.training.stages import stages
 
 Captioned = tuple[str, Path]
 

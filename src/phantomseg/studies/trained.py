@@ -27,6 +27,7 @@ from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.scans import pack_scans
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
+from phantomseg.training.state import CHECKPOINT
 
 TARGET = "manual"
 RATE = 4e-3
@@ -115,7 +116,7 @@ class SupervisedTool:
         folder = self.lesson.place(self.folder_name)
         if not self.lesson.resume:
             shutil.rmtree(folder, ignore_errors=True)
-        checkpoint, device = folder / "checkpoint.pt", torch.device(self.lesson.device)
+        checkpoint, device = folder / CHECKPOINT, torch.device(self.lesson.device)
         if (folder / "model" / "model.json").is_file() and not checkpoint.exists():
             made = load_model(folder / "model")
         else:

@@ -13,8 +13,9 @@ class TrainConfig:
 
     network: str = "fast"
     features: tuple[int, ...] | None = None  # of each level; None is the network's own
-    steps: int | None = None  # budget: steps, or minutes
+    steps: int | None = None  # budget: steps, or minutes, or neither and endless
     minutes: float | None = None
+    endless: bool = False
     batch: int = 1
     seed: int = 0
     optimiser: str = "muon"
@@ -26,24 +27,28 @@ class TrainConfig:
     clip_norm: float = 5.0
     detail_fraction: float = 0.57  # of each axis, for the block supervised at full resolution
     validate_every: int = 500
-    save_every: int = 200
+    save_minutes: float = 4.0
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise TrainingError("the budget is given twice or not at all; give either --steps or --minutes")
+        if (self.steps is not None) + (self.minutes is not None) + self.endless != 1:
+            raise TrainingError(
+                "the budget is given twice or not at all; give either --steps or --minutes, or --endless"
+            )
         if self.optimiser not in ("muon", "adam"):
             raise TrainingError(f"optimiser is {self.optimiser!r}, wanted muon or adam")
         if self.features is not None and self.network != "fast":
             raise TrainingError(f"features are given for network {self.network!r}, wanted fast; leave one of them out")
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the budget that is spent, at most 1.
+    def progress(self, steps: int, seconds: float) -> float:
+        """Share of the budget that a stage has spent, at most 1; an endless one spends nothing.
 
         >>> TrainConfig(steps=10).progress(5, 0.0)
         0.5
         """
+        if self.endless:
+            return 0.0
         if self.steps is not None:
-            return min(1.0, step / self.steps)
+            return min(1.0, steps / self.steps)
         assert self.minutes is not None
         return min(1.0, seconds / (60 * self.minutes))
 

@@ -25,6 +25,19 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     write_atomically(path, write)
 
 
+def read_log(path: Path, last_step: int) -> list[dict[str, float]]:
+    """Rows of a log up to a step; those after it belong to steps that are made again."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [{key: _number(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row for row in rows if row["step"] <= last_step]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)
+
+
 def draw_loss(path: Path, rows: list[dict[str, float]]) -> None:
     """Loss over steps, its running mean, and every validation score."""
     from matplotlib.figure import Figure

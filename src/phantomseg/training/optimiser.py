@@ -43,8 +43,8 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum, kept in bfloat16, on kernels seen as (outputs, inputs · 27) matrices.
 
-    In a group that is `held`, `lr` is the relative step: each filter turns by an angle whose tangent is `lr`, and keeps its
-    length. In others the step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit
+    In a group that is `held`, `lr` is the relative step: each filter turns by an angle whose tangent is `lr`, and keeps
+    its length. In others the step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit
     (doi:10.48550/arXiv.2502.16982).
     """
 
@@ -107,7 +107,7 @@ def build_optimisers(
         known = {id(p) for p in held}
         free = [p for p in parameters if p.ndim == 5 and p.shape[2] > 1 and id(p) not in known]
         rest = [p for p in parameters if not (p.ndim == 5 and p.shape[2] > 1)]
-        groups = [{"params": held, "held": True, "lr": relative_step}, {"params": free}]
+        groups: list[dict[str, Any]] = [{"params": held, "held": True, "lr": relative_step}, {"params": free}]
         muon = Muon([group for group in groups if group["params"]], lr)
         built = [muon, torch.optim.AdamW(rest, lr=lr, weight_decay=0.0)]
     for group in (group for optimiser in built for group in optimiser.param_groups):

@@ -1,0 +1,110 @@
+"""Tensors on disk in as few bytes as will bring them back exactly.
+
+Weights of a run are kept in 23 bits: a step moves them by fifty times what that rounds off. On disk each tensor is
+split into planes, its first bytes, its second bytes and so on. Signs and exponents pack well; most mantissas are left
+as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+from phantomseg.image.files import write_atomically
+
+SPARE_BITS = 9  # of float32, that weights of a run leave zero
+WORTH_PACKING = 0.95
+FORMATS = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.bfloat16, torch.int64)}
+
+
+@torch.no_grad()
+def round_off(values: torch.Tensor) -> None:
+    """Round float32 in place to a sign, 8 bits of exponent and 14 of mantissa.
+
+    >>> values = torch.tensor([1.0, 1 + 2**-14, 1 + 2**-16])
+    >>> round_off(values)
+    >>> (values - 1).tolist() == [0.0, 2**-14, 0.0]
+    True
+    """
+    bits = values.view(torch.int32)
+    bits.add_(1 << (SPARE_BITS - 1)).bitwise_and_(-1 << SPARE_BITS)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], near: Mapping[str, str], told: Any) -> None:
+    """Write tensors and what is told of them, as JSON, whole or not at all.
+
+    Args:
+        path: a safetensors file.
+        tensors: by name; float32, bfloat16 or int64, of any shape.
+        near: name of a tensor of much the same values, written as what its bits differ by, to that of the other.
+        told: anything that JSON holds.
+    """
+    planes: dict[str, torch.Tensor] = {}
+    layout = {}
+    for name, tensor in tensors.items():
+        other = near.get(name)
+        layout[name] = {"format": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape), "near": other}
+        words = _words(tensor)
+        for number, plane in enumerate(_planes(words if other is None else _zigzag(words - _words(tensors[other])))):
+            packed = zlib.compress(plane.tobytes(), 1)
+            kind, content = (
+                ("packed", packed) if len(packed) < WORTH_PACKING * plane.size else ("plain", plane.tobytes())
+            )
+            planes[f"{name}/{number}/{kind}"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    content = save(planes, {"layout": json.dumps(layout), "told": json.dumps(told)})
+    write_atomically(path, lambda temporary: Path(temporary).write_bytes(content))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """What `write_tensors` wrote."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        for key in file.keys():  # noqa: SIM118, it is no mapping
+            name, number, kind = key.rsplit("/", 2)
+            content = file.get_tensor(key).numpy()
+            plain = np.frombuffer(zlib.decompress(content.tobytes()), np.uint8) if kind == "packed" else content
+            found.setdefault(name, {})[int(number)] = plain
+    layout: dict[str, Any] = json.loads(metadata["layout"])
+    words = {name: _joined([found[name][n] for n in sorted(found[name])]) for name in layout}
+    result = {}
+    for name, is_what in layout.items():
+        bits = words[name] if is_what["near"] is None else _unzigzag(words[name]) + words[is_what["near"]]
+        kind = FORMATS[is_what["format"]]
+        result[name] = torch.from_numpy(bits).view(kind).view(is_what["shape"])
+    return result, json.loads(metadata["told"])
+
+
+def _words(tensor: torch.Tensor) -> np.ndarray:
+    """Bits of each value as one whole number, in the order of the axes."""
+    flat = tensor.detach().cpu().contiguous().flatten()
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return flat.view(whole).numpy()
+
+
+def _planes(words: np.ndarray) -> list[np.ndarray]:
+    rows = words.reshape(-1, 1).view(np.uint8)
+    return [np.ascontiguousarray(rows[:, number]) for number in range(rows.shape[1])]
+
+
+def _joined(planes: list[np.ndarray]) -> np.ndarray:
+    rows = np.stack(planes, 1)
+    return rows.view(f"<i{rows.shape[1]}")[:, 0].copy()
+
+
+def _zigzag(words: np.ndarray) -> np.ndarray:
+    """Small numbers of either sign as small ones without: 0, −1, 1, −2 as 0, 1, 2, 3."""
+    return (words << 1) ^ (words >> (8 * words.itemsize - 1))
+
+
+def _unzigzag(words: np.ndarray) -> np.ndarray:
+    unsigned = words.view(f"u{words.itemsize}")
+    return ((unsigned >> 1).view(words.dtype)) ^ -(words & 1)

@@ -1,0 +1,41 @@
+"""The folder of a run: one process at a time works there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from phantomseg.errors import TrainingError
+
+LOCK = ".lock"
+HALF_WRITTEN = re.compile(r"\.[a-z0-9_]{8}\.(safetensors|csv|json|png)")  # names of `write_atomically`
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder, and remove what a killed one left half-written there.
+
+    Raises:
+        TrainingError: another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainingError(f"another process trains in {folder}; wait for it, or choose another folder") from error
+    try:
+        for place in (folder, folder / "model"):
+            for path in place.iterdir() if place.is_dir() else ():
+                if HALF_WRITTEN.fullmatch(path.name):
+                    path.unlink()
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # some systems keep a file that is open
+            os.unlink(folder / LOCK)  # while it is held
+        lock.release()

@@ -1,0 +1,115 @@
+"""Stages of a run: what it was told, what may change between them, and the record that a model carries."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phantomseg.errors import RecipeError, TrainingError, one_sentence
+from phantomseg.runtime import hardware
+from phantomseg.synth.recipe import Recipe, parse_recipe, record
+from phantomseg.synth.templates import Templates
+from phantomseg.training.config import TrainConfig
+from phantomseg.training.state import Checkpoint, TrainState
+
+FREE = ("steps", "minutes", "save_minutes")  # of the config: what may change within a stage
+MOST_NAMED = 3
+
+
+def settings_of(recipe: Recipe, templates: Templates, config: TrainConfig, network: torch.nn.Module) -> dict[str, Any]:
+    """What a run is told, as JSON keeps it."""
+    return {
+        "config": plain(dataclasses.asdict(config)),
+        "network": plain(dataclasses.asdict(network.config)),  # type: ignore[call-overload]
+        "recipe": plain(record(recipe)),
+        "templates": list(templates.names),
+        "supervised": templates.images is not None,
+        "values": templates.values,
+    }
+
+
+def plain(value: Any) -> Any:
+    """The value with lists for tuples."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def recipe_of(found: Checkpoint, path: Path) -> Recipe:
+    """The recipe of a checkpoint.
+
+    Raises:
+        TrainingError: another version wrote it.
+    """
+    try:
+        return parse_recipe(found.settings["recipe"])
+    except RecipeError as error:
+        reason = one_sentence(error)
+        raise TrainingError(f"checkpoint {path} was made by another version ({reason}); start anew") from error
+
+
+def check_same(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:
+    """Refuse to go on with other settings than before; more time is no other setting.
+
+    Raises:
+        TrainingError: something differs.
+    """
+    before = {**found.settings, "recipe": plain(record(recipe_of(found, path)))}  # keys that recipes have since are out
+    for key, value in settings.items():
+        names = [name for name in differences(before.get(key), value) if key != "config" or name not in FREE]
+        if names:
+            shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+            raise TrainingError(
+                f"checkpoint {path} was made with another {key}; resume with the same, start in a new folder, or add "
+                f"--new-stage to go on with this one ({shown or key})"
+            )
+
+
+def differences(before: Any, now: Any) -> list[str]:
+    """Keys, with dots between, whose values differ.
+
+    >>> differences({"pose": {"shear": 0, "flip": 1}}, {"pose": {"shear": 0, "flip": 2}, "gamma": 1})
+    ['gamma', 'pose.flip']
+    """
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [""]
+    found = []
+    for key in sorted({*before, *now}):
+        inner = differences(before.get(key), now.get(key))
+        found += [f"{key}.{name}".removesuffix(".") for name in inner]
+    return found
+
+
+def begin_stage(state: TrainState, settings: dict[str, Any]) -> None:
+    """End the stage that was told `settings`, if it made any step, and begin another."""
+    if state.step > state.stage_step:
+        state.earlier = [*state.earlier, summary(state, settings)]
+    state.stage_step, state.stage_seconds = state.step, state.seconds
+
+
+def summary(state: TrainState, settings: dict[str, Any]) -> dict[str, Any]:
+    """Record of the present stage."""
+    rows = [row for row in state.rows if row["step"] > state.stage_step]
+    losses = [row["loss"] for row in rows]
+    steps, seconds = state.step - state.stage_step, max(state.seconds - state.stage_seconds, 1e-9)
+    samples = steps * settings["config"]["batch"] * settings.get("processes", 1)
+    return {
+        **settings,
+        "steps": steps,
+        "minutes": round(seconds / 60, 1),
+        "samples_per_second": round(samples / seconds, 2),
+        "waited_for_samples": round(sum(row["generation_seconds"] for row in rows) / seconds, 3),
+        "hardware": hardware(next(state.average.parameters()).device),
+        "last_loss": round(float(np.mean(losses[-100:])), 4) if losses else None,
+        "scores": {k: v for row in rows for k, v in row.items() if k.startswith("dice")},
+    }
+
+
+def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """All runs and stages that led to a model, the first one first, each without those before it."""
+    this = {key: value for key, value in record.items() if key != "earlier"}
+    return [*record.get("earlier", []), this] if this else []

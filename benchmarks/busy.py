@@ -3,9 +3,9 @@
     python benchmarks/busy.py [--threads 2] [--runs 3] [--templates LABEL_MAPS]
 
 The neighbour is one endless loop in a session of its own, as another user's work, a service or a container is: Linux
-then shares the cores between sessions, not between threads. Rows: threads that wait for each other sleep, as the command
-has them; they sleep because the package came after torch and says so late, as in a program of one's own; and they spin, as
-without this package. The step of training needs label maps.
+then shares the cores between sessions, not between threads. Rows: threads that wait for each other sleep, as the
+command has them; they sleep because the package came after torch and says so late, as in a program of one's own; and
+they spin, as without this package. The step of training needs label maps.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
 from phantomseg.synth.scans import MARGIN_VOXELS, load_scans, pack_scans
 from phantomseg.synth.slab import SlabSettings
 from phantomseg.synth.templates import Templates
+from phantomseg.training.compact import read_tensors, write_tensors
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
-from phantomseg.training.state import TrainState
+from phantomseg.training.state import CHECKPOINT, TrainState
 from phantomseg.training.validate import held_out_dice, real_scan_dice
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -509,9 +510,9 @@ def test_interrupted_run_resumes_where_it_stopped(tmp_path: Path, scans: Templat
 
 def test_run_resumes_where_the_recipe_has_a_key_since(tmp_path: Path, scans: Templates) -> None:
     train(calm(), scans, TrainConfig(steps=1, validate_every=99), Run(tmp_path, start=tiny()))
-    content = torch.load(tmp_path / "checkpoint.safetensors", weights_only=True)
-    del content["settings"]["recipe"]["pose"]["flip_swaps_sides"]
-    torch.save(content, tmp_path / "checkpoint.safetensors")
+    tensors, told = read_tensors(tmp_path / CHECKPOINT)
+    del told["settings"]["recipe"]["pose"]["flip_swaps_sides"]
+    write_tensors(tmp_path / CHECKPOINT, tensors, {}, told)
     again = Run(tmp_path, resume=True, start=tiny())
     assert train(calm(), scans, TrainConfig(steps=1, validate_every=99), again).record["steps"] == 1
     with pytest.raises(PhantomSegError, match="made with another recipe"):

@@ -86,11 +86,12 @@ def test_brain_is_told_from_the_rest_after_200_steps(tmp_path: Path, templates: 
     steps = ("shape", "findings", "strip", "bias", "gamma", "artefacts", "resolution", "view", "slab")
     calm = replace(recipe, target="brain", tissues=bright, **dict.fromkeys(steps))
     calm = replace(calm, pose=replace(calm.pose, crop_voxels=(32, 32, 32), anywhere_probability=0.1))
+    torch.manual_seed(0)
     start = Model(
         build_network("fast", {"classes": 3, "features": [8, 16, 16], "convolutions": [2, 2, 2]}), label_set("brain")
     )
     model = train(calm, templates, TrainConfig(steps=200, warm_up_steps=5, ema_decay=0.9), Run(tmp_path, start=start))
-    assert held_out_dice(model.network, calm, templates, 4)["dice_held_out"] > 0.45
+    assert held_out_dice(model.network, calm, templates, 16)["dice_held_out"] > 0.45
 
 
 def test_budget_in_minutes_ends(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:

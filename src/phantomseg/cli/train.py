@@ -42,7 +42,7 @@ def run(
     relative_step: Annotated[
         float,
         typer.Option(min=0, help="Highest step of filters in front of a norm, as a share of their length; for muon."),
-    ] = 0.02,
+    ] = 0.01,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
     validate: Annotated[Path | None, typer.Option(help="Labelled scans to score now and then.")] = None,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,

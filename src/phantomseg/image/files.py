@@ -185,8 +185,10 @@ def write_atomically(path: Path, write: Callable[[str], object]) -> None:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk: name what was to be there
         raise
 
 

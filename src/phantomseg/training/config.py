@@ -20,7 +20,7 @@ class TrainConfig:
     seed: int = 0
     optimiser: str = "muon"
     learning_rate: float = 4e-3  # of what no norm follows
-    relative_step: float = 0.02  # share of their length by which a step turns the filters that a norm follows
+    relative_step: float = 0.01  # share of their length by which a step turns the filters that a norm follows
     warm_up_steps: int = 50
     constant_fraction: float = 0.3  # of the budget, before the linear decay to zero
     ema_decay: float = 0.995

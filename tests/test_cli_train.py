@@ -201,6 +201,32 @@ def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.Monkey
     assert "checkpoint.safetensors is damaged" in line and "start anew" in line
 
 
+def interrupt_after(step: int) -> object:
+    def report(state: object, progress: float) -> None:
+        if state.step == step:  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGTERM)
+
+    return report
+
+
+def test_endless_stage_and_branch(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = [flag for flag in basics]
+    at = begin.index("--start")
+    later = begin[:at] + begin[at + 2 :]  # the network is in the checkpoint
+    trunk = tmp_path / "trunk"
+    monkeypatch.setattr(phantomseg.cli.train, "_report", interrupt_after(2))
+    assert len(train(trunk, *begin, "--endless", "--relative-step", 0.002)) == 2
+    monkeypatch.setattr(phantomseg.cli.train, "_report", interrupt_after(3))
+    assert len(train(trunk, *later, "--endless", "--relative-step", 0.004, "--seed", 3, "--new-stage")) == 3
+    assert [stage["config"]["relative_step"] for stage in record(trunk)["earlier"]] == [0.002]
+    assert record(trunk)["config"]["ema_decay"] == 0.999
+    where = ["--templates", basics[basics.index("--templates") + 1], *QUICK]
+    rows = train(tmp_path / "branch", *where, "--branch", trunk, "--steps", 2)
+    assert len(rows) == 5 and record(tmp_path / "branch")["steps"] == 2
+    assert record(tmp_path / "branch")["recipe"] == record(trunk)["recipe"]
+    assert len(train(tmp_path / "short", *where, "--branch", trunk)) == 4
+
+
 def test_compile(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
@@ -318,6 +344,7 @@ def test_every_flag_is_tested() -> None:
         "optimiser": test_optimiser,
         "resume": test_resume,
         "compiled": test_compile,
+        "relative_step": test_start_and_learning_rate,
         "workers": test_workers,
         "values": test_values,
     }
@@ -325,6 +352,7 @@ def test_every_flag_is_tested() -> None:
     tests |= dict.fromkeys(("templates", "recipe"), test_templates_and_recipe)
     tests |= dict.fromkeys(("seed", "batch"), test_seed_and_batch)
     tests |= dict.fromkeys(("start", "learning_rate"), test_start_and_learning_rate)
+    tests |= dict.fromkeys(("endless", "new_stage", "branch"), test_endless_stage_and_branch)
     tests |= dict.fromkeys(("validate", "validate_every"), test_validate)
     tests |= dict.fromkeys(("device", "threads"), test_device_and_threads)
     command.check_every_flag_is_tested("train", tests)

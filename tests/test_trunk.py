@@ -297,7 +297,8 @@ def run(folder, start, templates, seconds):
     timer = threading.Timer(seconds, os.kill, (os.getpid(), 9))
     begin = lambda state, progress: timer.is_alive() or timer.start()
     resume = (folder / "checkpoint.safetensors").exists()
-    train(recipe, load_templates(templates), config, Run(folder, resume, None if resume else load_model(start), report=begin))
+    first = None if resume else load_model(start)
+    train(recipe, load_templates(templates), config, Run(folder, resume, first, report=begin))
 
 torch.set_num_threads(1)
 folder, start, templates, kills = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])

@@ -23,6 +23,7 @@ def occupied(folder: Path) -> Iterator[None]:
     Raises:
         TrainingError: another process is at work in it.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -38,4 +39,6 @@ def occupied(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):  # some systems keep a file that is open
             os.unlink(folder / LOCK)  # while it is held
+            if is_new and not any(folder.iterdir()):
+                folder.rmdir()  # the run could not begin
         lock.release()

@@ -1,0 +1,67 @@
+"""Several processes at one run learn what one process with a larger batch does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phantomseg.errors import TrainingError
+from phantomseg.training import ranks
+from phantomseg.training.ranks import Ranks, join
+
+
+def weights(folder: Path) -> np.ndarray:
+    tensors = load_file(folder / "model" / "weights.safetensors")
+    return np.concatenate([tensors[name].float().numpy().ravel() for name in sorted(tensors)])
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_processes_equal_one_with_a_batch_of_two(tmp_path: Path, template_folder: Path) -> None:
+    model = command.tiny_model(tmp_path / "tiny")
+    recipe = command.small_recipe(tmp_path / "recipe.toml", crop=16)
+    flags = ["--templates", template_folder, "--recipe", recipe, "--start", model, "--device", "cpu", "--threads", 1]
+    flags += ["--steps", 8, "--relative-step", 0.5, "--learning-rate", 0.2]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "--",
+        "phantomseg",
+    ]
+    words += ["train", "-o", tmp_path / "two", *flags]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "two" / "model")
+    assert command.run("train", "-o", tmp_path / "one", *flags, "--batch", 2) == 0
+    two, one = weights(tmp_path / "two"), weights(tmp_path / "one")
+    tensors = load_file(model / "weights.safetensors")
+    before = np.concatenate([tensors[name].float().numpy().ravel() for name in sorted(tensors)])
+    apart, moved = np.linalg.norm(two - one), np.linalg.norm(one - before)
+    assert moved > 0.5 and apart < 0.01 * moved  # Adam makes much of what a gradient near zero is rounded by
+    told = json.loads((tmp_path / "two" / "model" / "model.json").read_text(encoding="utf-8"))["record"]
+    assert told["processes"] == 2 and told["steps"] == 8
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert join(torch.device("cpu")) == (Ranks(), torch.device("cpu"))
+    assert Ranks().agree(torch.device("cpu"), True) and Ranks().leads
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "rank_wanted", lambda: (3, 4, 3))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(TrainingError, match="starts process 3 of this machine, which has 2 GPUs; start fewer"):
+        join(torch.device("cuda"))

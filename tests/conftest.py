@@ -11,7 +11,7 @@ import torch
 from phantomseg.network.model import Model, load_model
 from phantomseg.synth.templates import Templates, load_templates
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # two workers run the tests
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def gaussian_matrix(count: int, sigma: float) -> torch.Tensor:
         return torch.eye(count)
     place = torch.arange(count, dtype=torch.float64)
     weights = torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
-    weights[weights < SMALLEST_WEIGHT] = 0
+    weights = torch.where(weights < SMALLEST_WEIGHT, 0, weights)
     return (weights / weights.sum(1, keepdim=True)).float()
 
 

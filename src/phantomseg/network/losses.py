@@ -18,6 +18,7 @@ EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
 FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
 CHUNK_ROWS = 2**15
+CHUNKED = ("cpu",)  # devices with a cache to stay in
 EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 
 
@@ -79,18 +80,18 @@ class _DiceCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
         """Loss; keeps the gradient, which the softmax gives almost for free."""
         classes, share = rows.shape[1], 1 / parts.shape[1]
-        chunk = CHUNK_ROWS if rows.device.type == "cpu" else len(rows)
+        chunk = CHUNK_ROWS if rows.device.type in CHUNKED else len(rows)
         # summed one by one, so float32 would lose half a per cent over a million voxels
         exact = torch.float32 if rows.device.type == "mps" else torch.float64
-        overlap, size, logs = (torch.zeros(n, dtype=exact, device=rows.device) for n in (classes, classes, 1))
+        overlap, count, size, logs = (rows.new_zeros(n, dtype=exact) for n in (classes, classes, classes, 1))
         for logits, part in zip(rows.split(chunk), parts.split(chunk), strict=True):
             p = logits.float().softmax(-1)
             p_part = p.gather(1, part)
-            overlap += torch.bincount(part.flatten(), p_part.flatten().to(exact), classes)
+            overlap += _by_class(part, p_part, classes, exact)
+            count += _by_class(part, torch.ones_like(p_part), classes, exact) * share
             size += p.sum(0)
             # clamped where float32 rounds to zero, as log(0) would hide what happened
             logs += p_part.clamp(min=1e-30).log().sum()
-        count = torch.bincount(parts.flatten(), minlength=classes).to(exact) * share
         present = (count > 0).to(exact)
         weight = present / present.sum()
         size += count + EPSILON
@@ -108,6 +109,14 @@ class _DiceCrossEntropy(torch.autograd.Function):
         """Scale what forward kept."""
         (kept,) = ctx.saved_tensors
         return kept * gradient.to(kept.dtype), None
+
+
+def _by_class(parts: torch.Tensor, values: torch.Tensor, classes: int, exact: torch.dtype) -> torch.Tensor:
+    """Sum of the values (n, F) of each class, (C,)."""
+    if parts.device.type in CHUNKED:
+        return torch.bincount(parts.flatten(), values.flatten().to(exact), classes)
+    # a GPU would have to be waited for to see how many bins there are
+    return values.new_zeros(len(parts), classes).scatter_add_(1, parts, values).sum(0, dtype=exact)
 
 
 def _gradient(p: torch.Tensor, parts: torch.Tensor, hit: torch.Tensor, each: torch.Tensor, voxels: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,12 +79,12 @@ def paste_lesions(labels: torch.Tensor, findings: Findings, per_mm: int = 1) -> 
     rng = np.random.default_rng(findings.seed)
     field = smooth_noise(rng, tuple(labels.shape), findings.lesion_mm * per_mm, labels.device)
     white = is_any(labels, LESION_OF)
-    values = field[white][::SAMPLED_EVERY]
-    if not len(values):
-        return labels
-    rank = max(1, round((1 - findings.lesion_load) * len(values)))
-    lesion = replaced(labels, LESION_OF)
-    return torch.where(white & (field > values.kthvalue(rank).values), lesion, labels)
+    # the share is taken of white matter alone, which sorts last; how much there is stays where it was counted
+    some = torch.where(white, field, -math.inf).flatten()[::SAMPLED_EVERY]
+    count = (some > -math.inf).sum()
+    rank = ((1 - findings.lesion_load) * count).round().clamp(min=1).long()
+    threshold = some.sort().values.gather(0, (len(some) - count + rank - 1).clamp(max=len(some) - 1)[None])
+    return torch.where(white & (field > threshold), replaced(labels, LESION_OF), labels)
 
 
 def hide_vessels(labels: torch.Tensor, width: int) -> torch.Tensor:

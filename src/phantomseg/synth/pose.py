@@ -150,7 +150,7 @@ def _nearest(where: torch.Tensor, poses: list[Pose], templates: Templates) -> to
     labels = templates.labels.index_select(0, flat.view(-1)).view(flat.shape)
     for volume, lower in zip(labels, below, strict=True):
         if lower is not None:
-            volume[lower] = replaced(volume[lower], BELOW)
+            volume.copy_(torch.where(lower, replaced(volume, BELOW), volume))
     return labels
 
 
@@ -213,7 +213,7 @@ def _coarse_map(
 
 
 def _velocity(poses: list[Pose], positions: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    nodes = [(pos[-1] - pos[0]).item() / poses[0].warp_nodes_mm for pos in positions]
+    nodes = [(len(pos) - 1) * FIELD_SPACING_MM / poses[0].warp_nodes_mm for pos in positions]
     shape = [3, *(math.ceil(n) + 1 for n in nodes)]
     noise = np.stack([p.warp_std_mm * np.random.default_rng(p.warp_seed).standard_normal(shape) for p in poses])
     at = [(torch.arange(n) - (n - 1) / 2) * poses[0].warp_nodes_mm for n in shape[1:]]

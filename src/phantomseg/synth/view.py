@@ -88,9 +88,8 @@ def _behind_face(labels: torch.Tensor, margin_mm: float, angle: float, source: s
     anterior, superior = (torch.arange(n, device=device, dtype=torch.float32) for n in labels.shape[1:])
     forward = math.cos(angle) * anterior[:, None] - math.sin(angle) * superior[None]  # (J, K)
     is_brain = look_up(labels, torch.from_numpy(brain_channels(source)).to(device)).any(0)
-    if not is_brain.any():
-        return torch.ones_like(labels, dtype=torch.bool)
-    return (forward <= forward[is_brain].max() + margin_mm).expand(labels.shape)
+    far = forward.masked_fill(~is_brain, -math.inf).amax() + margin_mm
+    return ((forward <= far) | ~is_brain.any()).expand(labels.shape)  # without a brain, all of it
 
 
 def wrap_around(image: torch.Tensor, views: list[View]) -> torch.Tensor:

@@ -99,9 +99,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def fill(state: TrainState, found: Checkpoint) -> None:
-    """Bring a state to where a checkpoint of the same network is."""
+    """Bring a state to where a checkpoint of the same network is; average and moments may be missing there."""
     state.network.load_state_dict(found.tensors["network"])
-    state.average.load_state_dict(found.tensors["average"])
+    state.average.load_state_dict(found.tensors.get("average", found.tensors["network"]))
     kinds = [kind for kind in found.tensors if kind not in ("network", "average")]
     for optimiser, parameter, name in _parameters(state):
         moments = {kind: found.tensors[kind][name] for kind in kinds if name in found.tensors[kind]}

@@ -96,9 +96,14 @@ def number_format(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "cpu":
-        flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-        return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+        return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & _processor_flags() else torch.float32
     return torch.float32
+
+
+@functools.cache
+def _processor_flags() -> frozenset[str]:
+    info = Path("/proc/cpuinfo")
+    return frozenset(info.read_text().split()) if info.is_file() else frozenset()
 
 
 def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:

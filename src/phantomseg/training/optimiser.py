@@ -28,9 +28,9 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7))
     square = x @ x.T
-    identity = torch.eye(len(square), dtype=x.dtype, device=x.device)
+    identity = torch.eye(len(square), device=x.device)
     product = identity
     for _ in range(NEWTON_SCHULZ_STEPS):
         factor = a * identity + b * square + c * square @ square
@@ -62,7 +62,8 @@ class Muon(torch.optim.Optimizer):
                 if group["held"]:
                     turn(kernel, direction, group["lr"])
                 else:
-                    kernel.sub_(direction, alpha=group["lr"] * 0.2 * math.sqrt(max(direction.flatten(1).shape)))
+                    step = group["lr"] * 0.2 * math.sqrt(max(filters_of(kernel).shape))
+                    kernel.sub_(direction, alpha=step)
 
     def _direction(self, kernel: nn.Parameter, share: float) -> torch.Tensor:
         state, gradient = self.state[kernel], kernel.grad
@@ -71,7 +72,20 @@ class Muon(torch.optim.Optimizer):
         momentum = before.lerp_(gradient, 1 - share)
         state["momentum"] = momentum.to(MOMENTUM_FORMAT)
         update = gradient.lerp(momentum, share)
-        return orthogonalise(update.flatten(1)).view(update.shape)
+        return kernel_of(orthogonalise(filters_of(update)), kernel)
+
+
+def filters_of(kernel: torch.Tensor) -> torch.Tensor:
+    """A kernel (outputs, inputs, 3, 3, 3) as rows, one a filter; a view where inputs come last in memory.
+
+    In which order the columns are makes no difference to singular values, lengths and angles.
+    """
+    return kernel.movedim(1, -1).flatten(1)
+
+
+def kernel_of(filters: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Rows of `filters_of` as a kernel, of the shape of `like`."""
+    return filters.view(like.movedim(1, -1).shape).movedim(-1, 1)
 
 
 def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
@@ -84,12 +98,13 @@ def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
     """
     if not step:
         return
-    filters, towards = kernel.flatten(1), direction.flatten(1)
+    filters, towards = filters_of(kernel), filters_of(direction)
     length = filters.norm(dim=1, keepdim=True)
     along = (filters * towards).sum(1, keepdim=True) / length.square().clamp_min(TINY)
     across = towards - along * filters  # the rest would change the length alone
-    turned = filters - across * (step * length / across.norm(dim=1, keepdim=True).clamp_min(TINY))
-    kernel.copy_((turned * (length / turned.norm(dim=1, keepdim=True).clamp_min(TINY))).view(kernel.shape))
+    turned = filters - across.mul_(step * length / across.norm(dim=1, keepdim=True).clamp_min(TINY))
+    turned.mul_(length / turned.norm(dim=1, keepdim=True).clamp_min(TINY))
+    kernel.copy_(kernel_of(turned, kernel))
 
 
 def build_optimisers(

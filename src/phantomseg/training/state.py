@@ -114,7 +114,7 @@ def fill(state: TrainState, found: Checkpoint) -> None:
 
 def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """A moment with the device and the order in memory of its parameter; a count of steps stays where it is."""
-    return value.to(like.device).view(like.shape).clone() if value.dim() else value
+    return torch.empty_like(like, dtype=value.dtype).copy_(value) if value.dim() else value
 
 
 def _parameters(state: TrainState) -> list[tuple[torch.optim.Optimizer, nn.Parameter, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from phantomseg.cli.options import Device, OptionalRecipe, OptionalTemplates, Th
 from phantomseg.cli.supervised import Images, LabelMaps, NaiveFlips, Supervised, Supervision, Values
 from phantomseg.errors import TrainingError
 
+LOGGED_EVERY = 100  # steps, where nobody watches
 TRUNK_DECAY = 0.999  # of the average of an endless run
 
 if TYPE_CHECKING:
@@ -144,7 +146,8 @@ def parse_features(text: str | None) -> tuple[int, ...] | None:
 
 
 def _report(state: TrainState, progress: float) -> None:
-    if state.step % 10 and progress < 1:
+    shown = sys.stdout.isatty()
+    if state.step % (10 if shown else LOGGED_EVERY) and progress < 1:
         return
     recent = state.rows[-50:]
     loss = sum(row["loss"] for row in recent) / len(recent)
@@ -152,5 +155,5 @@ def _report(state: TrainState, progress: float) -> None:
     speed = (len(recent) - 1) / span if span > 0 else 0.0
     left = f"{state.seconds * (1 - progress) / progress / 60:.1f} min left" if progress else "no end"
     scores = "".join(f"  {key} {value:.3f}" for key, value in recent[-1].items() if key.startswith("dice"))
-    end = "\n" if scores else "\r"
+    end = "\r" if shown and not scores else "\n"
     print(f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left}{scores}", end=end, flush=True)

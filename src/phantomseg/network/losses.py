@@ -17,7 +17,7 @@ EPSILON = 1e-5
 EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
 FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
-CHUNK_ROWS = 2**15
+CHUNK_ROWS = 2**16
 CHUNKED = ("cpu",)  # devices with a cache to stay in
 EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 

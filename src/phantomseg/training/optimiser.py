@@ -28,7 +28,7 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = (x / (x.norm() + 1e-7))
+    x = x / (x.norm() + 1e-7)
     square = x @ x.T
     identity = torch.eye(len(square), device=x.device)
     product = identity

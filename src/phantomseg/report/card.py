@@ -89,11 +89,12 @@ def _templates(names: list[str]) -> str:
 
 def _runs(runs: list[dict[str, Any]]) -> str:
     """One line a run, the first one first."""
-    titles = ("run", "steps", "batch", "highest rate", "minutes", "on", "last loss", "scores")
+    titles = ("run", "steps", "batch", "highest rate", "relative step", "minutes", "on", "last loss", "scores")
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for number, run in enumerate(runs, start=1):
+        rate = run["config"]["learning_rate"]
         scores = ", ".join(f"{key} {value:.3f}" for key, value in run["scores"].items())
-        cells = (number, f"{run['steps']:,}", _batch(run), f"{run['config']['learning_rate']:g}", run["minutes"])
+        cells = (number, f"{run['steps']:,}", _batch(run), f"{rate:g}", _relative_step(run), run["minutes"])
         lines.append(
             "| " + " | ".join(map(str, cells)) + f" | {run.get('hardware', '')} | {run['last_loss']} | {scores} |"
         )
@@ -101,7 +102,15 @@ def _runs(runs: list[dict[str, Any]]) -> str:
 
 
 def _batch(run: dict[str, Any]) -> int:
-    return int(run["config"]["batch"])
+    return int(run["config"]["batch"]) * int(run.get("processes", 1))
+
+
+def _relative_step(run: dict[str, Any]) -> str:
+    """Share of their length by which a step turned filters, of runs that held it."""
+    config = run["config"]
+    return (
+        f"{100 * config['relative_step']:g} %" if config.get("relative_step") and config["optimiser"] == "muon" else ""
+    )
 
 
 def _table(file: Path) -> str:

@@ -107,10 +107,8 @@ def _batch(run: dict[str, Any]) -> int:
 
 def _relative_step(run: dict[str, Any]) -> str:
     """Share of their length by which a step turned filters, of runs that held it."""
-    config = run["config"]
-    return (
-        f"{100 * config['relative_step']:g} %" if config.get("relative_step") and config["optimiser"] == "muon" else ""
-    )
+    step = run["config"].get("relative_step")
+    return f"{100 * step:g} %" if step and run["config"]["optimiser"] == "muon" else ""
 
 
 def _table(file: Path) -> str:

@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Train a network on samples drawn from label maps or from shapes alone, or on real scans with their labels.
 
-    Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m phantomseg train …` trains in several processes.
+    Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m -- phantomseg train …` trains in several processes.
     """
     from phantomseg.models import find_model
     from phantomseg.training.config import TrainConfig
@@ -153,7 +153,8 @@ def _report(state: TrainState, progress: float) -> None:
     loss = sum(row["loss"] for row in recent) / len(recent)
     span = recent[-1]["seconds"] - recent[0]["seconds"]
     speed = (len(recent) - 1) / span if span > 0 else 0.0
-    left = f"{state.seconds * (1 - progress) / progress / 60:.1f} min left" if progress else "no end"
+    spent = state.seconds - state.stage_seconds
+    left = f"{spent * (1 - progress) / progress / 60:.1f} min left" if progress else "no end"
     scores = "".join(f"  {key} {value:.3f}" for key, value in recent[-1].items() if key.startswith("dice"))
     end = "\r" if shown and not scores else "\n"
     print(f"step {state.step}  loss {loss:.3f}  {speed:.2f} steps/s  {left}{scores}", end=end, flush=True)

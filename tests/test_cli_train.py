@@ -137,7 +137,7 @@ def test_features(tmp_path: Path, template_folder: Path, capfd: Capture) -> None
 def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
     muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon"))
     adam = losses(train(tmp_path / "b", *basics, "--steps", 2, "--optimiser", "adam"))
-    assert muon[0] == adam[0] and muon[1] != adam[1]
+    assert muon[0] == pytest.approx(adam[0], rel=1e-4) and muon[1] != adam[1]  # lengths of filters are evened
     assert record(tmp_path / "b")["config"]["optimiser"] == "adam"
 
 
@@ -190,7 +190,9 @@ def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.Monkey
     assert "holds a run already; add --resume, or choose another folder" in capfd.readouterr().err
     assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4, "--seed", 5, "--resume") == 2
     assert "was made with another config; resume with the same" in capfd.readouterr().err
-    rows = train(tmp_path / "run", *basics, "--steps", 4, "--resume")
+    assert command.run("train", "-o", tmp_path / "run", *basics, "--resume", "--branch", tmp_path) == 2
+    assert "leave one of them out" in capfd.readouterr().err
+    rows = train(tmp_path / "run", *basics[:2], *QUICK, "--resume")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert losses(rows) == losses(straight)
     np.testing.assert_array_equal(weights(tmp_path / "run" / "model"), weights(tmp_path / "straight" / "model"))
@@ -210,20 +212,19 @@ def interrupt_after(step: int) -> object:
 
 
 def test_endless_stage_and_branch(tmp_path: Path, basics: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = [flag for flag in basics]
-    at = begin.index("--start")
-    later = begin[:at] + begin[at + 2 :]  # the network is in the checkpoint
     trunk = tmp_path / "trunk"
+    where = ["--templates", basics[basics.index("--templates") + 1], *QUICK]
     monkeypatch.setattr(phantomseg.cli.train, "_report", interrupt_after(2))
-    assert len(train(trunk, *begin, "--endless", "--relative-step", 0.002)) == 2
+    assert len(train(trunk, *basics, "--endless", "--relative-step", 0.002)) == 2
     monkeypatch.setattr(phantomseg.cli.train, "_report", interrupt_after(3))
-    assert len(train(trunk, *later, "--endless", "--relative-step", 0.004, "--seed", 3, "--new-stage")) == 3
+    assert len(train(trunk, *where, "--relative-step", 0.004, "--seed", 3, "--new-stage")) == 3
     assert [stage["config"]["relative_step"] for stage in record(trunk)["earlier"]] == [0.002]
     assert record(trunk)["config"]["ema_decay"] == 0.999
-    where = ["--templates", basics[basics.index("--templates") + 1], *QUICK]
-    rows = train(tmp_path / "branch", *where, "--branch", trunk, "--steps", 2)
+    rows = train(tmp_path / "branch", *where, "--branch", trunk, "--steps", 2, "--batch", 2)
     assert len(rows) == 5 and record(tmp_path / "branch")["steps"] == 2
     assert record(tmp_path / "branch")["recipe"] == record(trunk)["recipe"]
+    config = record(tmp_path / "branch")["config"]
+    assert (config["batch"], config["seed"], config["relative_step"]) == (2, 3, 0.004)
     assert len(train(tmp_path / "short", *where, "--branch", trunk)) == 4
 
 

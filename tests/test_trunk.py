@@ -22,10 +22,10 @@ from phantomseg.network.held import HELD_LENGTH, even_lengths, held_kernels, len
 from phantomseg.network.model import Model, build_network, load_model, save_model
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates
-from phantomseg.training.branch import config_of_branch, recipe_of_trunk
 from phantomseg.training.classes import split_classes
 from phantomseg.training.compact import read_tensors, round_off, write_tensors
 from phantomseg.training.config import TrainConfig
+from phantomseg.training.inherit import branched, fresh, resumed
 from phantomseg.training.loop import Run, train
 from phantomseg.training.optimiser import Muon, build_optimisers, turn
 from phantomseg.training.stages import stages
@@ -203,11 +203,12 @@ def test_branch_begins_where_the_trunk_is_and_leaves_it_alone(
         recipe, templates, replace(ENDLESS, batch=2), Run(tmp_path / "trunk", start=tiny(), report=stop_after(7))
     )
     before = (tmp_path / "trunk" / CHECKPOINT).read_bytes()
-    config = config_of_branch(tmp_path / "trunk")
+    config, _ = branched(tmp_path / "trunk")
     assert (config.steps, config.warm_up_steps, config.batch, config.endless) == (1, 0, 2, False)
-    config = config_of_branch(tmp_path / "trunk", steps=4)
+    config, same = branched(tmp_path / "trunk", steps=4)
+    assert same == recipe
     branch = Run(tmp_path / "branch", branch=tmp_path / "trunk")
-    model = train(recipe_of_trunk(tmp_path / "trunk"), templates, config, branch)
+    model = train(recipe, templates, config, branch)
     assert (tmp_path / "trunk" / CHECKPOINT).read_bytes() == before
     assert [run["steps"] for run in stages(model.record)] == [7, 4]
     rates = [float(line.split(",")[2]) for line in (tmp_path / "branch" / "log.csv").read_text().splitlines()[1:]]
@@ -216,9 +217,26 @@ def test_branch_begins_where_the_trunk_is_and_leaves_it_alone(
     assert not torch.equal(weights(model.network), weights(trunk.network))
 
 
-def test_branch_without_a_trunk_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("taken_over", [branched, resumed])
+def test_nothing_to_take_over_is_one_sentence(
+    tmp_path: Path, taken_over: Callable[[Path], tuple[TrainConfig, Recipe]]
+) -> None:
     with pytest.raises(TrainingError, match="there is no checkpoint"):
-        config_of_branch(tmp_path)
+        taken_over(tmp_path)
+
+
+def test_what_is_not_given_is_taken_over(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
+    config = fresh(endless=True, seed=3, relative_step=0.002, features=(4, 8), warm_up_steps=7)
+    assert config.ema_decay == 0.999 and fresh(steps=1).ema_decay == 0.995
+    train(recipe, templates, config, Run(tmp_path, report=stop_after(1)))
+    assert resumed(tmp_path) == (config, recipe)
+    assert resumed(tmp_path, seed=4)[0] == replace(config, seed=4)
+    assert resumed(tmp_path, minutes=2)[0] == replace(config, endless=False, minutes=2, ema_decay=0.995)
+    told = {"warm_up_steps": 0, "constant_fraction": 0.0}
+    assert branched(tmp_path, steps=9, batch=2)[0] == replace(
+        config, endless=False, steps=9, batch=2, ema_decay=0.995, **told
+    )
+    assert branched(tmp_path, endless=True)[0] == replace(config, **told)
 
 
 @pytest.mark.parametrize("kind", ["fast", "unet"])

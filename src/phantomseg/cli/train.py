@@ -11,9 +11,9 @@ import typer
 from phantomseg.cli.options import Device, OptionalRecipe, OptionalTemplates, Threads, begin, read_templates
 from phantomseg.cli.supervised import Images, LabelMaps, NaiveFlips, Supervised, Supervision, Values
 from phantomseg.errors import TrainingError
+from phantomseg.training.config import TrainConfig
 
 LOGGED_EVERY = 100  # steps, where nobody watches
-TRUNK_DECAY = 0.999  # of the average of an endless run
 
 if TYPE_CHECKING:
     from phantomseg.training.state import TrainState
@@ -28,7 +28,9 @@ def run(
     values: Values = None,
     naive_flips: NaiveFlips = False,
     recipe: OptionalRecipe = None,
-    network: Annotated[str, typer.Option(help="fast, or unet (the SynthSeg paper's).")] = "fast",
+    network: Annotated[
+        str | None, typer.Option(help="fast, or unet (the SynthSeg paper's).", show_default=TrainConfig.network)
+    ] = None,
     features: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Channels of each level of the network, from the finest.")
     ] = None,
@@ -37,18 +39,38 @@ def run(
     endless: Annotated[
         bool, typer.Option("--endless", help="No budget: constant rates until Ctrl-C; what is used is a --branch.")
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Name of the series of samples.")] = 0,
-    optimiser: Annotated[str, typer.Option(help="muon (with AdamW), or adam.")] = "muon",
-    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 4e-3,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples a step.", show_default=str(TrainConfig.batch))
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="Name of the series of samples.", show_default=str(TrainConfig.seed)),
+    ] = None,
+    optimiser: Annotated[
+        str | None, typer.Option(help="muon (with AdamW), or adam.", show_default=TrainConfig.optimiser)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Highest learning rate.", show_default=str(TrainConfig.learning_rate)),
+    ] = None,
     relative_step: Annotated[
-        float,
-        typer.Option(min=0, help="Highest step of filters in front of a norm, as a share of their length; for muon."),
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Highest step of filters in front of a norm, as a share of their length; for muon.",
+            show_default=str(TrainConfig.relative_step),
+        ),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
     validate: Annotated[Path | None, typer.Option(help="Labelled scans to score now and then.")] = None,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped, or for longer.")] = False,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between validations.", show_default=str(TrainConfig.validate_every)),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the run stopped, or for longer; settings are as they were."),
+    ] = False,
     new_stage: Annotated[
         bool, typer.Option("--new-stage", help="Go on where the run stopped, under other settings, which are recorded.")
     ] = False,
@@ -56,8 +78,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="TRUNK",
-            help="Begin where the run in this folder is, and decay all rates to zero; by default in a seventh of its "
-            "steps. That run may go on meanwhile.",
+            help="Begin where the run in this folder is, with its settings, and decay all rates to zero; by default "
+            "in a seventh of its steps. That run may go on meanwhile.",
         ),
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")] = False,
@@ -70,36 +92,39 @@ def run(
     Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m -- phantomseg train …` trains in several processes.
     """
     from phantomseg.models import find_model
-    from phantomseg.training.config import TrainConfig
+    from phantomseg.training.inherit import branched, fresh, resumed
     from phantomseg.training.loop import Run, train
     from phantomseg.training.ranks import join
     from phantomseg.training.validate import held_out_dice, real_scan_dice, scored_set
 
     supervision = Supervision(supervised, images, labels, values, naive_flips)
     supervision.check(templates)
+    if branch is not None and (resume or new_stage):
+        raise TrainingError("--branch begins a run, --resume and --new-stage go on with one; leave one of them out")
     ranks, place = join(begin(device, threads))
     beginning = find_model(start) if start is not None else None
-    if branch is None:
-        config = TrainConfig(
-            network=network,
-            features=parse_features(features),
-            steps=steps,
-            minutes=minutes,
-            endless=endless,
-            batch=batch,
-            seed=seed,
-            optimiser=optimiser,
-            learning_rate=learning_rate,
-            relative_step=relative_step,
-            ema_decay=TRUNK_DECAY if endless else TrainConfig.ema_decay,
-            validate_every=validate_every,
-        )
-        settings = supervision.recipe(recipe)
+    told = {
+        "network": network,
+        "features": parse_features(features),
+        "steps": steps,
+        "minutes": minutes,
+        "endless": endless or None,
+        "batch": batch,
+        "seed": seed,
+        "optimiser": optimiser,
+        "learning_rate": learning_rate,
+        "relative_step": relative_step,
+        "validate_every": validate_every,
+    }
+    given = {name: value for name, value in told.items() if value is not None}
+    if branch is not None:
+        config, settings = branched(branch, **given)
+    elif resume or new_stage:
+        config, settings = resumed(output, **given)
     else:
-        from phantomseg.training.branch import config_of_branch, recipe_of_trunk
-
-        config = config_of_branch(branch, steps, minutes, validate_every)
-        settings = supervision.recipe(recipe) if recipe else recipe_of_trunk(branch)
+        config, settings = fresh(**given), supervision.recipe(recipe)
+    if recipe or naive_flips:
+        settings = supervision.recipe(recipe)
     loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:

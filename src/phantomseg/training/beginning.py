@@ -12,6 +12,7 @@ from torch import nn
 
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
+from phantomseg.network.held import even_lengths
 from phantomseg.network.model import Model, build_network, network_name
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.templates import Templates
@@ -80,6 +81,8 @@ def _fresh(
     if origin.start is not None:
         _check_start(origin.start, recipe, config)
     network = _network(recipe, config, origin.start, None)
+    if config.optimiser == "muon" and config.relative_step:
+        even_lengths(network)  # lengths that are held may as well be the same
     state = _state(network, recipe, config, device)
     state.earlier = stages(origin.start.record) if origin.start else []
     return state, settings_of(recipe, templates, config, network)
@@ -97,7 +100,7 @@ def _network(recipe: Recipe, config: TrainConfig, start: Model | None, found: Ch
     """The network that a run trains, weights of a checkpoint not yet in it."""
     if start is not None:
         return copy.deepcopy(start.network)
-    if found is not None and config.features is None:
+    if found is not None:
         return build_network(found.settings["config"]["network"], found.settings["network"])
     classes = len(label_set(recipe.target)) if recipe.distance_voxels is None else 1
     told: dict[str, Any] = {"classes": classes}
@@ -124,6 +127,7 @@ def _check_same_network(found: Checkpoint, settings: dict[str, Any], path: Path)
     for name, before, now in (
         ("network", found.settings["network"], settings["network"]),
         ("kind of network", found.settings["config"]["network"], settings["config"]["network"]),
+        ("features", found.settings["config"]["features"], settings["config"]["features"]),
         ("optimiser", found.settings["config"]["optimiser"], settings["config"]["optimiser"]),
         (
             "distance_voxels",

@@ -16,7 +16,7 @@ from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.state import Checkpoint, TrainState
 
-FREE = ("steps", "minutes", "save_minutes")  # of the config: what may change within a stage
+FREE = ("steps", "minutes", "save_minutes", "validate_every")  # of the config: what may change within a stage
 MOST_NAMED = 3
 
 

@@ -10,23 +10,18 @@ flip averaging; 64 held-out samples have seeds that training cannot draw.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ablation import print_rows, score
+import rows
 
 from phantomseg.models import find_model
-from phantomseg.network.model import Model, load_model
-from phantomseg.runtime import keep_freed_memory, set_threads
+from phantomseg.network.model import Model
 from phantomseg.synth.recipe import Recipe, load_recipe
-from phantomseg.synth.templates import Templates, load_templates
+from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
-from phantomseg.training.loop import Run, train
-from phantomseg.training.state import CHECKPOINT
 from phantomseg.training.validate import held_out_dice
 
 HELD_OUT = 64
@@ -56,8 +51,6 @@ ARMS = {
 
 def run_arm(arm: Arm, folder: Path, templates: Templates, samples: int, seed: int) -> Model:
     """Train one row, unless that was done, and return its averaged network."""
-    if (folder / "model").exists():
-        return load_model(folder / "model")
     recipe = crops_of(load_recipe("head"), arm.crop_voxels)
     share = float(np.prod(Arm.crop_voxels) / np.prod(arm.crop_voxels))
     config = TrainConfig(
@@ -68,11 +61,7 @@ def run_arm(arm: Arm, folder: Path, templates: Templates, samples: int, seed: in
         relative_step=arm.relative_step,
         validate_every=10**6,
     )
-    resume = (folder / CHECKPOINT).exists()
-    model = train(recipe, templates, config, Run(folder, resume, find_model(START), compile=True))
-    if model.record["steps"] < (config.steps or 0):
-        raise SystemExit("interrupted; run the same command again")
-    return model
+    return rows.trained(folder, recipe, templates, config, find_model(START))
 
 
 def crops_of(recipe: Recipe, crop_voxels: tuple[int, int, int]) -> Recipe:
@@ -83,23 +72,13 @@ def crops_of(recipe: Recipe, crop_voxels: tuple[int, int, int]) -> Recipe:
 
 def main() -> None:
     """Run the rows asked for, or print what is there."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("scans", type=Path)
-    parser.add_argument("templates", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--rows", default=";".join(ARMS))
+    parser = rows.parser(__doc__.splitlines()[0], ARMS)
     parser.add_argument("--samples", type=int, default=2800)
     parser.add_argument("--seed", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--print", action="store_true")
     arguments = parser.parse_args()
     if arguments.print:
-        return print_rows({p.stem: json.loads(p.read_text()) for p in sorted(arguments.output.glob("*.json"))})
-    set_threads(arguments.threads)
-    keep_freed_memory()
-    templates = load_templates(arguments.templates)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+        return rows.print_folder(arguments.output)
+    templates = rows.begin(arguments)
     for name in arguments.rows.split(";"):
         result = arguments.output / f"{name}, seed {arguments.seed}.json"
         if result.exists():
@@ -108,17 +87,19 @@ def main() -> None:
             model = find_model(START)
         else:
             model = run_arm(ARMS[name], result.with_suffix(""), templates, arguments.samples, arguments.seed)
-        told = {"steps": model.record["steps"], "minutes": model.record["minutes"]}
         held_out = held_out_dice(model.network, load_recipe("head"), templates, HELD_OUT)["dice_held_out"]
         views = {result: model}
         if "brain crops" in name:  # whose norms may be as good over all of the view
-            views[result.with_stem(f"{result.stem}, norms over the view")] = dataclasses.replace(model, record={})
-        for path, seen in reversed(views.items()):
-            scores = score(seen, arguments.data, arguments.scans, templates)
-            row = {**told, **scores, "held-out samples": held_out}
-            path.write_text(json.dumps(row, indent=1) + "\n")
-            print(path.stem, row, flush=True)
+            views = {result.with_stem(f"{result.stem}, norms over the view"): unblocked(model), **views}
+        for path, seen in views.items():
+            scores = rows.score(seen, arguments.data, arguments.scans, templates)
+            rows.write_row(path, model, {**scores, "held-out samples": held_out})
     return None
+
+
+def unblocked(model: Model) -> Model:
+    """The model without a record of its crops, so that its norms are taken over all of the view."""
+    return dataclasses.replace(model, record={})
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ Iterated dilation moves a surface by whole voxels. A threshold on a distance mov
 
 from __future__ import annotations
 
-import math
-
 import torch
+from torch.nn import functional as F
 
-CODES = 64  # labels that fit beside a squared distance in 16 bits
+from phantomseg.image.pieces import in_pieces
+
+CODE_BITS = 6
+CODES = 2**CODE_BITS  # labels that fit beside a squared distance in 16 bits
 FAR = 400  # squared distance that stands for "out of reach"
 LONGEST_REACH = 9
 
@@ -38,7 +40,7 @@ def nearest_label(labels: torch.Tensor, inside: torch.Tensor, reach: int) -> tup
     """
     code = torch.where(inside, labels.to(torch.int16), FAR * CODES)
     code = _least(code, reach, CODES)
-    return code // CODES, (code % CODES).to(labels.dtype)
+    return code >> CODE_BITS, (code & (CODES - 1)).to(labels.dtype)
 
 
 def surface_distance(inside: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
@@ -100,20 +102,14 @@ def signed_distance(mask: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _smooth(volume: torch.Tensor, axis: int) -> torch.Tensor:
-    """Gaussian of SURFACE_SIGMA along one axis, cut off at two voxels; borders repeat."""
-    weights = [math.exp(-0.5 * (offset / SURFACE_SIGMA) ** 2) for offset in range(3)]
-    middle, *sides = (weight / (2 * sum(weights) - weights[0]) for weight in weights)
-    size = volume.shape[axis]
-    result = volume * middle
-    for offset, weight in enumerate(sides, start=1):
-        reached = min(offset, size)
-        first, last = volume.narrow(axis, 0, 1), volume.narrow(axis, size - 1, 1)
-        result.narrow(axis, 0, reached).add_(first, alpha=weight)
-        result.narrow(axis, size - reached, reached).add_(last, alpha=weight)
-        if size > offset:
-            result.narrow(axis, offset, size - offset).add_(volume.narrow(axis, 0, size - offset), alpha=weight)
-            result.narrow(axis, 0, size - offset).add_(volume.narrow(axis, offset, size - offset), alpha=weight)
-    return result
+    """Weighted mean of each voxel and its neighbours along one axis, with the variance of SURFACE_SIGMA."""
+    side, size = SURFACE_SIGMA**2 / 2, volume.shape[axis]
+    smooth = volume * (1 - 2 * side)
+    for low, high in ((0, 1), (1, 0)):
+        smooth.narrow(axis, high, size - 1).add_(volume.narrow(axis, low, size - 1), alpha=side)
+    for end in (0, size - 1):  # which is its own neighbour
+        smooth.narrow(axis, end, 1).add_(volume.narrow(axis, end, 1), alpha=side)
+    return smooth
 
 
 def meeting_box(inside: torch.Tensor, other: torch.Tensor, reach: int) -> tuple[slice, slice, slice]:
@@ -154,14 +150,25 @@ def _least(values: torch.Tensor, reach: int, unit: int) -> torch.Tensor:
     """Least of `values + unit · offset²` within reach, one axis after the other (exact for Euclidean distance)."""
     if not 1 <= reach <= LONGEST_REACH:
         raise ValueError(f"reach is {reach} voxels, wanted 1 to {LONGEST_REACH}")
-    for axis in range(3):
-        size, least = values.shape[axis], values.clone()
-        for offset in range(1, min(reach, size - 1) + 1):
-            low, high = (x.narrow(axis, 0, size - offset) for x in (values, least))
-            top = least.narrow(axis, offset, size - offset)
-            moved = low + unit * offset**2
-            torch.minimum(top, moved, out=top)
-            moved = values.narrow(axis, offset, size - offset) + unit * offset**2
-            torch.minimum(high, moved, out=high)
-        values = least
-    return values.clamp_(max=FAR * unit + unit - 1)
+    bordered = F.pad(values, [1] * 6, value=FAR * unit)
+    along_i = bordered.flatten(1)
+    for piece in in_pieces(along_i, 1):
+        _sweep(piece, 0, reach, unit)
+    for piece in in_pieces(bordered, 0):
+        _sweep(piece, 1, reach, unit)
+        _sweep(piece, 2, reach, unit)
+    return bordered[1:-1, 1:-1, 1:-1].clamp(max=FAR * unit + unit - 1)
+
+
+def _sweep(values: torch.Tensor, axis: int, reach: int, unit: int) -> None:
+    """Least of `values + unit · offset²` along one axis with a border, in place.
+
+    The square is a sum of odd numbers, so each round looks at both neighbours alone.
+    """
+    size = values.shape[axis] - 2
+    low, here, high = (values.narrow(axis, first, size) for first in range(3))
+    moved = torch.empty_like(here)
+    for step in range(min(reach, size - 1)):
+        torch.minimum(low, high, out=moved)
+        moved += unit * (2 * step + 1)
+        torch.minimum(here, moved, out=here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -47,14 +48,14 @@ def gaussian_matrix(count: int, sigma: float) -> torch.Tensor:
     return (weights / weights.sum(1, keepdim=True)).float()
 
 
-def apply_along_axes(volume: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Multiply each of the last three axes of (B, C, i, j, k) by its matrix, (1 or B, N_out, n_in).
+def apply_along_axes(volume: torch.Tensor, matrices: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """Multiply each of the last three axes of (B, C, i, j, k) by its matrix, (1 or B, N_out, n_in), or leave it.
 
     The axis that grows least goes first, which keeps the intermediate volumes small.
     """
-    growth = [matrix.shape[1] / matrix.shape[2] for matrix in matrices]
-    for axis in sorted(range(3), key=growth.__getitem__):
-        matrix = matrices[axis][:, None]  # (1 or B, 1, N, n)
+    growth = {axis: m.shape[1] / m.shape[2] for axis, m in enumerate(matrices) if m is not None}
+    for axis in sorted(growth, key=growth.__getitem__):
+        matrix = cast(torch.Tensor, matrices[axis])[:, None]  # (1 or B, 1, N, n)
         batch, channels, *sizes = volume.shape
         count = matrix.shape[2]
         if axis == 0:
@@ -86,11 +87,15 @@ def smooth_noise(
     return noise[0] if fields == 1 else noise
 
 
-def box_mean(volume: torch.Tensor, width: int) -> torch.Tensor:
-    """Mean over a cube of `width` voxels (made odd) around each voxel, cut off at the borders, shape (I, J, K)."""
+def box_sum(volume: torch.Tensor, width: int) -> torch.Tensor:
+    """Sum over a cube of `width` voxels (made odd) around each voxel, cut off at the borders, shape (I, J, K).
+
+    >>> box_sum(torch.ones(1, 1, 4), 3).tolist()
+    [[[2.0, 3.0, 3.0, 2.0]]]
+    """
     matrices = []
     for count in volume.shape:
         place = torch.arange(count, device=volume.device)
-        near = ((place[:, None] - place[None]).abs() <= width // 2).to(volume.dtype)
-        matrices.append((near / near.sum(1, keepdim=True))[None])
+        near = (place[:, None] - place[None]).abs() <= width // 2
+        matrices.append(near.to(volume.dtype)[None])
     return apply_along_axes(volume[None, None], matrices)[0, 0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phantomseg.image.separable import box_mean, smooth_noise
+from phantomseg.image.separable import box_sum, smooth_noise
 from phantomseg.rng import Distribution, LogUniform, check_positive, draw_seed
 from phantomseg.synth.channels import channel, is_any, replaced
 
@@ -80,7 +80,7 @@ def paste_lesions(labels: torch.Tensor, findings: Findings, per_mm: int = 1) -> 
     field = smooth_noise(rng, tuple(labels.shape), findings.lesion_mm * per_mm, labels.device)
     white = is_any(labels, LESION_OF)
     # the share is taken of white matter alone, which sorts last; how much there is stays where it was counted
-    some = torch.where(white, field, -math.inf).flatten()[::SAMPLED_EVERY]
+    some = torch.where(white.flatten()[::SAMPLED_EVERY], field.flatten()[::SAMPLED_EVERY], -math.inf)
     count = (some > -math.inf).sum()
     rank = ((1 - findings.lesion_load) * count).round().clamp(min=1).long()
     threshold = some.sort().values.gather(0, (len(some) - count + rank - 1).clamp(max=len(some) - 1)[None])
@@ -89,6 +89,7 @@ def paste_lesions(labels: torch.Tensor, findings: Findings, per_mm: int = 1) -> 
 
 def hide_vessels(labels: torch.Tensor, width: int) -> torch.Tensor:
     """Labels (I, J, K) in which vessels have become what surrounds them within `width` voxels."""
-    within, outside = (box_mean(is_any(labels, values).float(), width) for values in (WITHIN, (SOFT, 508, 509, 511)))
-    host = torch.where(within >= outside, channel(FLUID), channel(SOFT)).to(labels.dtype)
+    within, outside = (is_any(labels, values).float() for values in (WITHIN, (SOFT, 508, 509, 511)))
+    more_within = box_sum(within.sub_(outside), width) >= 0
+    host = torch.where(more_within, channel(FLUID), channel(SOFT)).to(labels.dtype)
     return torch.where(is_any(labels, VESSELS), host, replaced(labels, PUTAMEN_OF))

@@ -10,6 +10,8 @@ import torch
 
 from phantomseg.rng import Distribution, Normal
 
+LEAST, LEAST_LOG = 1e-30, -80.0
+
 
 @dataclass(frozen=True)
 class GammaSettings:
@@ -30,4 +32,5 @@ def apply_gamma(image: torch.Tensor, exponents: list[float]) -> torch.Tensor:
     0.25
     """
     power = torch.tensor(exponents, device=image.device)[:, None, None, None, None]
-    return image.pow(power)
+    # half the time of a power, where no logarithm is infinite and no result denormal
+    return image.clamp(min=LEAST).log_().mul_(power).clamp_(min=LEAST_LOG).exp_()

@@ -181,12 +181,12 @@ def _flat_index(voxels: torch.Tensor, poses: list[Pose], templates: Templates, b
     index = torch.tensor([pose.template for pose in poses])
     last = (templates.shapes[index] - 1).to(device)
     wide = torch.int64 if templates.labels.numel() >= 2**31 else torch.int32
-    flat = torch.zeros((len(poses), *voxels.shape[2:]), dtype=wide, device=device)
-    for axis in range(3):
+    flat = templates.offsets[index].to(device, wide)[:, None, None, None]
+    voxels_apart = [(last[:, axis + 1 :] + 1).prod(1) for axis in range(3)]  # from one to the next along an axis
+    for axis, apart in enumerate(voxels_apart):
         inside = voxels[:, axis].clamp_(min=0)
         torch.minimum(inside, last[:, axis, None, None, None].int() - beyond, out=inside)
-        flat = flat * (last[:, axis] + 1).to(wide)[:, None, None, None] + inside
-    flat += templates.offsets[index].to(device, wide)[:, None, None, None]
+        flat = torch.addcmul(flat, inside.to(wide), apart[:, None, None, None].to(wide))
     return flat
 
 

@@ -86,7 +86,8 @@ def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
             # noise of the sample's own slices, so that it does not depend on the padding of the batch
             shape = tuple(_slices(n, s) for n, s in zip(image.shape[2:], resolution.spacing_mm, strict=True))
             _add_noise(volume[: shape[0], : shape[1], : shape[2]], resolution)
-    return apply_along_axes(coarse, [matrix.to(device) for matrix in up])
+    is_kept = [all(r.spacing_mm[axis] == 1 for r in resolutions) for axis in range(3)]
+    return apply_along_axes(coarse, [None if kept else m.to(device) for m, kept in zip(up, is_kept, strict=True)])
 
 
 def _add_noise(volume: torch.Tensor, resolution: Resolution) -> None:

@@ -11,6 +11,7 @@ import torch
 from phantomseg.image.separable import smooth_noise
 from phantomseg.labels import LabelSet, label_set
 from phantomseg.rng import Constant, Distribution, LogUniform, Uniform, check_positive, draw_seed
+from phantomseg.synth.channels import look_up
 from phantomseg.synth.ct import draw_ct
 from phantomseg.synth.source import TEMPLATES, brain_channels
 
@@ -196,14 +197,12 @@ def _paint_one(noise: torch.Tensor, labels: torch.Tensor, tissues: Tissues, per_
         smooth = smooth_noise(rng, shape, max(1.0, tissues.texture_mm * per_mm), device)
         noise.mul_(math.sqrt(1 - tissues.texture))
         noise.add_(smooth, alpha=math.sqrt(tissues.texture / INTERPOLATED_VARIANCE))
-    index = labels.int()
+    index = labels
     if len(tissues.mean) > count:
         # the signs of two smooth fields make four kinds of region, each of which may touch each
         first, second = smooth_noise(rng, shape, tissues.subclass_mm * per_mm, device, fields=2)
-        index = index * SUBCLASSES + (first > 0) * 2 + (second > 0)
-    mean, std = (
-        torch.tensor(table, device=device).index_select(0, index.view(-1)).view(shape)
-        for table in (tissues.mean, tissues.std)
-    )
+        kinds = (first > 0).view(torch.uint8) * 2 + (second > 0).view(torch.uint8)
+        index = labels.int().mul_(SUBCLASSES).add_(kinds)
+    mean, std = (look_up(index, torch.tensor(table, device=device)) for table in (tissues.mean, tissues.std))
     torch.addcmul(mean, std, noise, out=noise)
     noise.clamp_(0, tissues.most)

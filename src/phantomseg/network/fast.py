@@ -136,9 +136,9 @@ class FastNet(nn.Module):
         trunk = channels_last(encoded)[
             (slice(None), *(slice(low // FOLD, high // FOLD) for low, high in rim))
         ].contiguous()
-        features = unfold(pointwise(self.detail, trunk).movedim(-1, 1))
-        near = image[:, :, wide_i, wide_j, wide_k].to(features.dtype)
-        x = F.leaky_relu(self.head(torch.cat([features, near], dim=1)), SLOPE)
+        features = channels_last(unfold(pointwise(self.detail, trunk).movedim(-1, 1)))
+        near = channels_last(image[:, :, wide_i, wide_j, wide_k]).to(features.dtype)
+        x = F.leaky_relu(self.head(torch.cat([features, near], dim=-1).movedim(-1, 1)), SLOPE)
         for refine in self.refine:
             x = x + F.leaky_relu(refine(x), SLOPE)
         x = channels_last(x)[:, i, j, k].contiguous()

@@ -73,7 +73,7 @@ def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) ->
 class _DiceCrossEntropy(torch.autograd.Function):
     """One sample: logits (N, C) and the F classes that share each voxel, (N, F).
 
-    On a CPU it is worked out in chunks of rows that stay in the cache, the softmax twice: less than going to memory.
+    On a CPU it is worked out in chunks of rows that stay in the cache.
     """
 
     @staticmethod
@@ -84,8 +84,10 @@ class _DiceCrossEntropy(torch.autograd.Function):
         # summed one by one, so float32 would lose half a per cent over a million voxels
         exact = torch.float32 if rows.device.type == "mps" else torch.float64
         overlap, count, size, logs = (rows.new_zeros(n, dtype=exact) for n in (classes, classes, classes, 1))
+        kept: list[torch.Tensor] = []
         for logits, part in zip(rows.split(chunk), parts.split(chunk), strict=True):
             p = logits.float().softmax(-1)
+            kept += [p] if rows.requires_grad else []
             p_part = p.gather(1, part)
             overlap += _by_class(part, p_part, classes, exact)
             count += _by_class(part, torch.ones_like(p_part), classes, exact) * share
@@ -96,11 +98,11 @@ class _DiceCrossEntropy(torch.autograd.Function):
         weight = present / present.sum()
         size += count + EPSILON
         dice = (2 * share * overlap + EPSILON) / size
-        if rows.requires_grad:
+        if kept:
             hit, each = (-2 * share * weight / size).float(), (weight * dice / size + 1 / len(rows)).float()
             gradient = torch.empty_like(rows)
-            for logits, part, into in zip(rows.split(chunk), parts.split(chunk), gradient.split(chunk), strict=True):
-                into.copy_(_gradient(logits.float().softmax(-1), part, hit, each, len(rows)))
+            for p, part, into in zip(kept, parts.split(chunk), gradient.split(chunk), strict=True):
+                into.copy_(_gradient(p, part, hit, each, len(rows)))
             ctx.save_for_backward(gradient)
         return (1 - logs[0] / parts.numel() - (dice * weight).sum()).float()
 

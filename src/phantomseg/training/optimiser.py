@@ -99,12 +99,14 @@ def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
     if not step:
         return
     filters, towards = filters_of(kernel), filters_of(direction)
-    length = filters.norm(dim=1, keepdim=True)
-    along = (filters * towards).sum(1, keepdim=True) / length.square().clamp_min(TINY)
-    across = towards - along * filters  # the rest would change the length alone
-    turned = filters - across.mul_(step * length / across.norm(dim=1, keepdim=True).clamp_min(TINY))
-    turned.mul_(length / turned.norm(dim=1, keepdim=True).clamp_min(TINY))
-    kernel.copy_(kernel_of(turned, kernel))
+    square = filters.norm(dim=1, keepdim=True).square().clamp_min(TINY)
+    along = (filters * towards).sum(1, keepdim=True) / square
+    # what is across the filter turns it, the rest would change its length alone
+    across = (towards.norm(dim=1, keepdim=True).square() - along.square() * square).clamp_min(TINY)
+    share = step * (square / across).sqrt()
+    longer = math.sqrt(1 + step**2)
+    turned = filters * ((1 + share * along) / longer)
+    kernel.copy_(kernel_of(turned.addcmul_(towards, share / longer, value=-1), kernel))
 
 
 def build_optimisers(

@@ -58,7 +58,7 @@ def run(
         typer.Option(
             min=0,
             help="Highest step of filters in front of a norm, as a share of their length; for muon.",
-            show_default=str(TrainConfig.relative_step),
+            show_default="0.01, or 0.002 with --start",
         ),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
@@ -122,7 +122,7 @@ def run(
     elif resume or new_stage:
         config, settings = resumed(output, **given)
     else:
-        config, settings = fresh(**given), supervision.recipe(recipe)
+        config, settings = fresh(beginning is not None, **given), supervision.recipe(recipe)
     if recipe or naive_flips:
         settings = supervision.recipe(recipe)
     loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)

@@ -15,17 +15,26 @@ from phantomseg.training.stages import recipe_of
 from phantomseg.training.state import CHECKPOINT, read_checkpoint
 
 BUDGET = ("steps", "minutes", "endless")
+STARTED_STEP = 0.002  # relative, of filters that are trained already
 BRANCH_SHARE = 1 / 7  # of the trunk's steps
 TRUNK_DECAY = 0.999  # of the average of an endless run
 
 
-def fresh(**given: Any) -> TrainConfig:
+def fresh(is_started: bool = False, **given: Any) -> TrainConfig:
     """The config of a run that begins; what is not given is as `TrainConfig` has it.
+
+    Args:
+        is_started: the weights are those of a model, which a large step would unlearn.
+        given: values of the config.
 
     Raises:
         TrainingError: no budget, or more than one.
+
+    >>> fresh(steps=5).relative_step, fresh(is_started=True, steps=5).relative_step
+    (0.01, 0.002)
     """
-    return TrainConfig(**_with_average(given) if _has_budget(given) else given)
+    step = {"relative_step": STARTED_STEP} if is_started else {}
+    return TrainConfig(**step | (_with_average(given) if _has_budget(given) else given))
 
 
 def resumed(folder: Path, **given: Any) -> tuple[TrainConfig, Recipe]:

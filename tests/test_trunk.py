@@ -18,16 +18,16 @@ from torch import nn
 
 from phantomseg.errors import LabelError, TrainingError
 from phantomseg.labels import label_set, merge
-from phantomseg.network.held import HELD_LENGTH, even_lengths, held_kernels, lengths
 from phantomseg.network.model import Model, build_network, load_model, save_model
+from phantomseg.network.scale_invariant import FILTER_NORM, equalise_filter_norms, filter_norms, scale_invariant_kernels
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates
 from phantomseg.training.classes import split_classes
 from phantomseg.training.compact import read_tensors, round_off, write_tensors
 from phantomseg.training.config import TrainConfig
-from phantomseg.training.inherit import branched, fresh, resumed
+from phantomseg.training.inherit import configure_branch, configure_new, configure_resumed
 from phantomseg.training.loop import Run, train
-from phantomseg.training.optimiser import Muon, build_optimisers, turn
+from phantomseg.training.optimiser import Muon, build_optimisers, rotate_filters
 from phantomseg.training.stages import stages
 from phantomseg.training.state import CHECKPOINT, TrainState, fill, read_checkpoint, save_checkpoint
 
@@ -63,32 +63,35 @@ def test_a_step_turns_filters_by_the_stated_angle_and_keeps_their_lengths() -> N
     generator = torch.Generator().manual_seed(0)
     kernel = torch.randn(5, 2, 3, 3, 3, generator=generator)
     before = kernel.clone()
-    turn(kernel, torch.randn(kernel.shape, generator=generator), 0.01)
+    rotate_filters(kernel, torch.randn(kernel.shape, generator=generator), 0.01)
     cosines = torch.cosine_similarity(kernel.flatten(1), before.flatten(1))
     torch.testing.assert_close(cosines.acos(), torch.full((5,), 0.01).atan(), rtol=2e-2, atol=0)
-    torch.testing.assert_close(lengths(kernel), lengths(before))
+    torch.testing.assert_close(filter_norms(kernel), filter_norms(before))
 
 
 def test_filters_with_a_norm_behind_them_are_held_and_all_others_are_not() -> None:
     network = tiny().network
-    held = {id(p) for p in held_kernels(network)}
+    held = {id(p) for p in scale_invariant_kernels(network)}
     names = {name for name, p in network.named_parameters() if id(p) in held}
     assert names == {"down.0.0.conv.weight", "down.1.0.conv.weight", "up.0.conv.weight"}
     muon, adam = build_optimisers(network, "muon", 1e-3, 1e-2)
-    assert [(g["held"], g["peak"], len(g["params"])) for g in muon.param_groups] == [(True, 1e-2, 3), (False, 1e-3, 1)]
-    assert held_kernels(tiny(kind="unet").network) == [] and adam.param_groups[0]["peak"] == 1e-3
+    assert [(g["fixed_norm"], g["peak"], len(g["params"])) for g in muon.param_groups] == [
+        (True, 1e-2, 3),
+        (False, 1e-3, 1),
+    ]
+    assert scale_invariant_kernels(tiny(kind="unet").network) == [] and adam.param_groups[0]["peak"] == 1e-3
 
 
 def test_even_lengths_change_nothing_that_the_network_says() -> None:
     network = tiny().network
     image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
-    for kernel in held_kernels(network):
+    for kernel in scale_invariant_kernels(network):
         kernel.data.mul_(torch.linspace(20, 60, len(kernel)).view(-1, 1, 1, 1, 1))
     with torch.no_grad():
         before = network(image)
-        even_lengths(network)
+        equalise_filter_norms(network)
         torch.testing.assert_close(network(image), before, rtol=1e-4, atol=1e-4)
-    assert all(torch.allclose(lengths(k), torch.tensor(HELD_LENGTH)) for k in held_kernels(network))
+    assert all(torch.allclose(filter_norms(k), torch.tensor(FILTER_NORM)) for k in scale_invariant_kernels(network))
 
 
 def test_momentum_in_bfloat16_does_as_well_as_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +206,9 @@ def test_branch_begins_where_the_trunk_is_and_leaves_it_alone(
         recipe, templates, replace(ENDLESS, batch=2), Run(tmp_path / "trunk", start=tiny(), report=stop_after(7))
     )
     before = (tmp_path / "trunk" / CHECKPOINT).read_bytes()
-    config, _ = branched(tmp_path / "trunk")
+    config, _ = configure_branch(tmp_path / "trunk")
     assert (config.steps, config.warm_up_steps, config.batch, config.endless) == (1, 0, 2, False)
-    config, same = branched(tmp_path / "trunk", steps=4)
+    config, same = configure_branch(tmp_path / "trunk", steps=4)
     assert same == recipe
     branch = Run(tmp_path / "branch", branch=tmp_path / "trunk")
     model = train(recipe, templates, config, branch)
@@ -217,7 +220,7 @@ def test_branch_begins_where_the_trunk_is_and_leaves_it_alone(
     assert not torch.equal(weights(model.network), weights(trunk.network))
 
 
-@pytest.mark.parametrize("taken_over", [branched, resumed])
+@pytest.mark.parametrize("taken_over", [configure_branch, configure_resumed])
 def test_nothing_to_take_over_is_one_sentence(
     tmp_path: Path, taken_over: Callable[[Path], tuple[TrainConfig, Recipe]]
 ) -> None:
@@ -226,17 +229,17 @@ def test_nothing_to_take_over_is_one_sentence(
 
 
 def test_what_is_not_given_is_taken_over(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
-    config = fresh(endless=True, seed=3, relative_step=0.002, features=(4, 8), warm_up_steps=7)
-    assert config.ema_decay == 0.999 and fresh(steps=1).ema_decay == 0.995
+    config = configure_new(endless=True, seed=3, relative_step=0.002, features=(4, 8), warm_up_steps=7)
+    assert config.ema_decay == 0.999 and configure_new(steps=1).ema_decay == 0.995
     train(recipe, templates, config, Run(tmp_path, report=stop_after(1)))
-    assert resumed(tmp_path) == (config, recipe)
-    assert resumed(tmp_path, seed=4)[0] == replace(config, seed=4)
-    assert resumed(tmp_path, minutes=2)[0] == replace(config, endless=False, minutes=2, ema_decay=0.995)
+    assert configure_resumed(tmp_path) == (config, recipe)
+    assert configure_resumed(tmp_path, seed=4)[0] == replace(config, seed=4)
+    assert configure_resumed(tmp_path, minutes=2)[0] == replace(config, endless=False, minutes=2, ema_decay=0.995)
     told = {"warm_up_steps": 0, "constant_fraction": 0.0}
-    assert branched(tmp_path, steps=9, batch=2)[0] == replace(
+    assert configure_branch(tmp_path, steps=9, batch=2)[0] == replace(
         config, endless=False, steps=9, batch=2, ema_decay=0.995, **told
     )
-    assert branched(tmp_path, endless=True)[0] == replace(config, **told)
+    assert configure_branch(tmp_path, endless=True)[0] == replace(config, **told)
 
 
 @pytest.mark.parametrize("kind", ["fast", "unet"])

@@ -1,4 +1,4 @@
-"""Control groups that this process is in, of both versions: what containers and batch systems limit it by (Linux)."""
+"""Limits that containers and batch systems set through Linux control groups, versions 1 and 2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ VERSION_2 = ""  # which does not name controllers
 
 
 def groups(controller: str) -> Iterator[tuple[Path, str]]:
-    """Folders of the groups of this process, from its own up to the root of each hierarchy.
+    """Folders of the control groups of this process, from its own up to the root of each hierarchy.
 
-    Each comes with the name of its controller: the one asked for, or VERSION_2.
+    Each comes with its controller: the one asked for, or VERSION_2.
     """
     own = Path(PROCESS)
     lines = own.read_text().splitlines() if own.is_file() else []
@@ -26,7 +26,7 @@ def groups(controller: str) -> Iterator[tuple[Path, str]]:
 
 
 def quota_cores() -> float | None:
-    """Cores' worth of time that this process may take, None where nothing limits it."""
+    """CPU quota of this process in cores, or None."""
     found = []
     for place, controller in groups("cpu"):
         with contextlib.suppress(OSError, ValueError):  # no such group, or its quota is "max"

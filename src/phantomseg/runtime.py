@@ -47,11 +47,11 @@ def set_threads(count: int | None = None) -> int:
 
 
 def usual_threads() -> int:
-    """As many threads as OMP_NUM_THREADS or a batch system says, else one a core that this process may use.
+    """Default number of threads: OMP_NUM_THREADS or that of a batch system, else one per available physical core.
 
-    Cores are physical ones; where a container has a quota of their time, no more than that.
+    A CPU quota of a container is an upper limit.
     """
-    if wanted := environment.threads_wanted():
+    if wanted := environment.requested_threads():
         return wanted
     cores = physical_cores()
     return max(1, min(cores, math.ceil(quota_cores() or cores)))
@@ -59,10 +59,9 @@ def usual_threads() -> int:
 
 @functools.cache
 def let_threads_sleep() -> None:
-    """Have threads that wait for each other sleep, where torch was imported before this package could say so.
+    """Make waiting threads sleep even if torch was imported before the wait policy was set.
 
-    GNU's OpenMP spins but briefly where it has more threads than there are cores. So a pool of threads is made in a
-    thread of its own, and left asleep.
+    GNU's OpenMP spins only briefly while it has more threads than cores, so this starts a second pool, which sleeps.
     """
     if not environment.threads_spin or not sys.platform.startswith("linux"):
         return

@@ -92,18 +92,18 @@ def run(
     Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m -- phantomseg train …` trains in several processes.
     """
     from phantomseg.models import find_model
-    from phantomseg.training.inherit import branched, fresh, resumed
+    from phantomseg.training.distributed import join_processes
+    from phantomseg.training.inherit import configure_branch, configure_new, configure_resumed
     from phantomseg.training.loop import Run, train
-    from phantomseg.training.ranks import join
     from phantomseg.training.validate import held_out_dice, real_scan_dice, scored_set
 
     supervision = Supervision(supervised, images, labels, values, naive_flips)
     supervision.check(templates)
     if branch is not None and (resume or new_stage):
         raise TrainingError("--branch begins a run, --resume and --new-stage go on with one; leave one of them out")
-    ranks, place = join(begin(device, threads))
+    processes, place = join_processes(begin(device, threads))
     beginning = find_model(start) if start is not None else None
-    told = {
+    options = {
         "network": network,
         "features": parse_features(features),
         "steps": steps,
@@ -116,13 +116,13 @@ def run(
         "relative_step": relative_step,
         "validate_every": validate_every,
     }
-    given = {name: value for name, value in told.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     if branch is not None:
-        config, settings = branched(branch, **given)
+        config, settings = configure_branch(branch, **given)
     elif resume or new_stage:
-        config, settings = resumed(output, **given)
+        config, settings = configure_resumed(output, **given)
     else:
-        config, settings = fresh(beginning is not None, **given), supervision.recipe(recipe)
+        config, settings = configure_new(beginning is not None, **given), supervision.recipe(recipe)
     if recipe or naive_flips:
         settings = supervision.recipe(recipe)
     loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)
@@ -146,10 +146,10 @@ def run(
         workers=workers,
         scores=tuple(scores),
         report=_report,
-        ranks=ranks,
+        processes=processes,
     )
     train(settings, loaded, config, run)
-    if ranks.leads:
+    if processes.is_main:
         print(f"\n{output / 'model'}")
 
 

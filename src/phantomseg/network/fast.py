@@ -2,10 +2,10 @@
 
 Half of the cost of the classic U-Net sits in its full-resolution layers. Here:
 
-- 2 × 2 × 2 voxels are folded into 8 channels, and the trunk sees only those;
+- 2 × 2 × 2 voxels are folded into 8 channels, and the backbone sees only those;
 - levels are joined by addition, after a 1³ convolution on the coarse side, where it is cheap;
-- the trunk's logits at half resolution are one output, supervised everywhere;
-- the full-resolution head adds detail: it sees the unfolded trunk features and the image again, and can be run
+- the backbone's logits at half resolution are one output, supervised everywhere;
+- the full-resolution head adds detail: it sees the unfolded backbone features and the image again, and can be run
   on any block, so neither training nor use ever holds classes × voxels at full resolution.
 """
 
@@ -107,7 +107,7 @@ class FastNet(nn.Module):
         return self.decode(self.encode(image), image, whole(image))
 
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
-        """The trunk's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K).
+        """The backbone's features (B, features, I/2, J/2, K/2) of the image (B, 1, I, J, K).
 
         Channels are normalised over each whole image, unless `norms` says otherwise for a single one.
         """
@@ -133,16 +133,16 @@ class FastNet(nn.Module):
         wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
         i, j, k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
         # slices of volumes whose channels are the last axis: gradients of other slices lose that order in memory
-        trunk = channels_last(encoded)[
+        backbone = channels_last(encoded)[
             (slice(None), *(slice(low // FOLD, high // FOLD) for low, high in rim))
         ].contiguous()
-        features = channels_last(unfold(pointwise(self.detail, trunk).movedim(-1, 1)))
+        features = channels_last(unfold(pointwise(self.detail, backbone).movedim(-1, 1)))
         near = channels_last(image[:, :, wide_i, wide_j, wide_k]).to(features.dtype)
         x = F.leaky_relu(self.head(torch.cat([features, near], dim=-1).movedim(-1, 1)), SLOPE)
         for refine in self.refine:
             x = x + F.leaky_relu(refine(x), SLOPE)
         x = channels_last(x)[:, i, j, k].contiguous()
-        coarse = trunk[(slice(None), *coarser((i, j, k), FOLD))].contiguous()
+        coarse = backbone[(slice(None), *coarser((i, j, k), FOLD))].contiguous()
         return add_doubled(pointwise(self.classify, x), pointwise(self.coarse, coarse)).movedim(-1, 1)
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:

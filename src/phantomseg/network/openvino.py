@@ -31,7 +31,7 @@ from phantomseg.network.unet import UNet
 from phantomseg.network.volume import Block, whole
 
 BACKENDS = ("torch", "openvino")
-MOST_COMPILED = 4  # for a scan in tiles: the trunk for its norms, the trunk for tiles, two shapes of block
+MOST_COMPILED = 4  # for a scan in tiles: the backbone for its norms, the backbone for tiles, two shapes of block
 CPU = torch.device("cpu")
 
 
@@ -125,20 +125,20 @@ class OpenVinoFastNet(OpenVinoNet):
     bytes_a_voxel = 80
 
     def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
-        """The trunk's features (1, features, I/2, J/2, K/2) of the image (1, 1, I, J, K); see `FastNet.encode`."""
+        """The backbone's features (1, features, I/2, J/2, K/2) of the image (1, 1, I, J, K); see `FastNet.encode`."""
         shape = _shape(image)
         if norms is not None and norms.over is None:
             given = [
                 _channels(values) for found in norms.kept[: self._norms] for values in (found.mean, found.variance)
             ]
-            trunk = self.compiled("kept", shape, lambda dtype: fast_encoder(self.network, shape, Given(), dtype))
-            return self._encoded(trunk, [image, *given])[0]
+            backbone = self.compiled("kept", shape, lambda dtype: fast_encoder(self.network, shape, Given(), dtype))
+            return self._encoded(backbone, [image, *given])[0]
         over = whole(image) if norms is None or norms.over is None else norms.over
         i, j, k = (s.stop - s.start for s in over)
-        trunk = self.compiled(
+        backbone = self.compiled(
             "over", (shape, i, j, k), lambda dtype: fast_encoder(self.network, shape, Measured((i, j, k)), dtype)
         )
-        encoded, *found = self._encoded(trunk, [image, torch.tensor([s.start for s in over])])
+        encoded, *found = self._encoded(backbone, [image, torch.tensor([s.start for s in over])])
         if norms is not None:
             flat = [values.float().flatten() for values in found]
             norms.kept += map(Moments, flat[::2], flat[1::2])

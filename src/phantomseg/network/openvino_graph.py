@@ -86,13 +86,13 @@ def fast_encoder(network: FastNet, shape: Shape, statistics: Statistics, ends: t
 def fast_decoder(network: FastNet, shape: Shape, ends: torch.dtype) -> Any:
     """`FastNet.decode` of features, of half of `shape`, and of an image of `shape`; both borders are the volume's."""
     width = network.config.features[0]
-    trunk, entering = _entering((*(length // FOLD for length in shape), width), ends)
+    backbone, entering = _entering((*(length // FOLD for length in shape), width), ends)
     image = _op().parameter([1, 1, *shape], np.float32)
-    features = _op().depth_to_space(_convolution(network.detail, trunk), "blocks_first", FOLD)
+    features = _op().depth_to_space(_convolution(network.detail, backbone), "blocks_first", FOLD)
     x = _leaky(_convolution(network.head, _op().concat([features, image], 1)))
     for refine in network.refine:
         x = _op().add(x, _leaky(_convolution(refine, x)))
-    logits = _op().add(_convolution(network.classify, x), _double(_convolution(network.coarse, trunk)))
+    logits = _op().add(_convolution(network.classify, x), _double(_convolution(network.coarse, backbone)))
     return openvino().Model([_leaving(logits, ends)], [entering, image])
 
 

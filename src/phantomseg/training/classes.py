@@ -1,4 +1,4 @@
-"""More classes in the middle of training: each new one begins as its parent was."""
+"""Adding classes to a network in training: each new class is initialised from its parent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from phantomseg.training.state import Checkpoint
 
 
 def split_classes(found: Checkpoint, old: str, new: str) -> Checkpoint:
-    """A checkpoint whose network has the channels of the label set `new`, which merges into the set `old`.
+    """A checkpoint whose network predicts the label set `new`, which merges into its set `old`.
 
-    What it says of the old set stays the same: the probability of a class is shared evenly among its parts, which drift
-    apart as soon as they are taught different things.
+    Each class passes on an even share of its probability to its parts, so that probabilities of the old set do not
+    change.
 
     Raises:
-        LabelError: there is no such merge.
+        LabelError: `new` does not merge into `old`.
     """
     parents = torch.from_numpy(merge(new, old).channels.astype(np.int64))
     shares = torch.bincount(parents)[parents].float().log()

@@ -1,8 +1,7 @@
-"""Tensors on disk in as few bytes as will bring them back exactly.
+"""Lossless compression of tensors in checkpoints.
 
-Weights of a run are kept in 23 bits: a step moves them by fifty times what that rounds off. On disk each tensor is
-split into planes, its first bytes, its second bytes and so on. Signs and exponents pack well; most mantissas are left
-as they are.
+Weights in training are rounded to 23 bits; a step changes them by about fifty times the rounding error. Each tensor is
+split into byte planes: signs and exponents compress well, most mantissas are stored as they are.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from safetensors.torch import save
 
 from phantomseg.image.files import write_atomically
 
-SPARE_BITS = 9  # of float32, that weights of a run leave zero
-WORTH_PACKING = 0.95
+SPARE_BITS = 9  # low bits of float32 that are zero in weights
+MAX_COMPRESSED = 0.95  # of the size, else stored as it is
 FORMATS = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.bfloat16, torch.int64)}
 
 
@@ -38,14 +37,14 @@ def round_off(values: torch.Tensor) -> None:
     bits.add_(1 << (SPARE_BITS - 1)).bitwise_and_(-1 << SPARE_BITS)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], near: Mapping[str, str], told: Any) -> None:
-    """Write tensors and what is told of them, as JSON, whole or not at all.
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], near: Mapping[str, str], metadata: Any) -> None:
+    """Write tensors and JSON metadata, atomically.
 
     Args:
         path: a safetensors file.
         tensors: by name; float32, bfloat16 or int64, of any shape.
-        near: name of a tensor of much the same values, written as what its bits differ by, to that of the other.
-        told: anything that JSON holds.
+        near: tensor to the name of a similar one; only the difference of their bits is stored.
+        metadata: anything that JSON can hold.
     """
     planes: dict[str, torch.Tensor] = {}
     layout = {}
@@ -56,35 +55,35 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], near: Mapping
         for number, plane in enumerate(_planes(words if other is None else _zigzag(words - _words(tensors[other])))):
             packed = zlib.compress(plane.tobytes(), 1)
             kind, content = (
-                ("packed", packed) if len(packed) < WORTH_PACKING * plane.size else ("plain", plane.tobytes())
+                ("packed", packed) if len(packed) < MAX_COMPRESSED * plane.size else ("plain", plane.tobytes())
             )
             planes[f"{name}/{number}/{kind}"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    content = save(planes, {"layout": json.dumps(layout), "told": json.dumps(told)})
+    content = save(planes, {"layout": json.dumps(layout), "metadata": json.dumps(metadata)})
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(content))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """What `write_tensors` wrote."""
+    """Tensors by name, and the metadata."""
     found: dict[str, dict[int, np.ndarray]] = {}
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        header = file.metadata()
         for key in file.keys():  # noqa: SIM118, it is no mapping
             name, number, kind = key.rsplit("/", 2)
             content = file.get_tensor(key).numpy()
             plain = np.frombuffer(zlib.decompress(content.tobytes()), np.uint8) if kind == "packed" else content
             found.setdefault(name, {})[int(number)] = plain
-    layout: dict[str, Any] = json.loads(metadata["layout"])
+    layout: dict[str, Any] = json.loads(header["layout"])
     words = {name: _joined([found[name][n] for n in sorted(found[name])]) for name in layout}
     result = {}
     for name, is_what in layout.items():
         bits = words[name] if is_what["near"] is None else _unzigzag(words[name]) + words[is_what["near"]]
         kind = FORMATS[is_what["format"]]
         result[name] = torch.from_numpy(bits).view(kind).view(is_what["shape"])
-    return result, json.loads(metadata["told"])
+    return result, json.loads(header["metadata"])
 
 
 def _words(tensor: torch.Tensor) -> np.ndarray:
-    """Bits of each value as one whole number, in the order of the axes."""
+    """Bits of each value as one integer, in the order of the axes."""
     flat = tensor.detach().cpu().contiguous().flatten()
     whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     return flat.view(whole).numpy()
@@ -101,7 +100,7 @@ def _joined(planes: list[np.ndarray]) -> np.ndarray:
 
 
 def _zigzag(words: np.ndarray) -> np.ndarray:
-    """Small numbers of either sign as small ones without: 0, −1, 1, −2 as 0, 1, 2, 3."""
+    """Signed integers as unsigned ones of similar size: 0, −1, 1, −2 become 0, 1, 2, 3."""
     return (words << 1) ^ (words >> (8 * words.itemsize - 1))
 
 

@@ -1,4 +1,4 @@
-"""What a training run is told, saved with everything it makes."""
+"""Config of a training run, recorded in its checkpoints and models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from phantomseg.errors import TrainingError
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Budget, optimiser, and how often what is done."""
+    """Budget, optimiser, learning rates and intervals."""
 
     network: str = "fast"
     features: tuple[int, ...] | None = None  # of each level; None is the network's own
@@ -19,8 +19,8 @@ class TrainConfig:
     batch: int = 1
     seed: int = 0
     optimiser: str = "muon"
-    learning_rate: float = 4e-3  # of what no norm follows
-    relative_step: float = 0.01  # share of their length by which a step turns the filters that a norm follows
+    learning_rate: float = 4e-3  # of all other weights
+    relative_step: float = 0.01  # of scale-invariant kernels: change over norm
     warm_up_steps: int = 50
     constant_fraction: float = 0.3  # of the budget, before the linear decay to zero
     ema_decay: float = 0.995
@@ -40,7 +40,7 @@ class TrainConfig:
             raise TrainingError(f"features are given for network {self.network!r}, wanted fast; leave one of them out")
 
     def progress(self, steps: int, seconds: float) -> float:
-        """Share of the budget that a stage has spent, at most 1; an endless one spends nothing.
+        """Share of the budget that a stage has spent, at most 1; 0 for endless runs.
 
         >>> TrainConfig(steps=10).progress(5, 0.0)
         0.5
@@ -61,7 +61,7 @@ class TrainConfig:
         return self.learning_rate * self.share(step, progress)
 
     def share(self, step: int, progress: float) -> float:
-        """Share of the highest rates that a step takes: warm-up, then constant, then linear to zero."""
+        """Factor of the peak rates at a step: linear warm-up, constant, linear decay to zero."""
         warm = min(1.0, (step + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
         decay = min(1.0, (1 - progress) / (1 - self.constant_fraction)) if self.constant_fraction < 1 else 1.0
         return warm * decay

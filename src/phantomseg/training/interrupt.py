@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM of a batch system, that wait for the step to end, so that what is saved is whole."""
+"""SIGINT and SIGTERM stop training after the current step, so that a consistent state is saved."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether somebody asked to stop."""
+    """Whether a signal asked to stop."""
 
     requested = False
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Stop]:
-    """Within the block the first signal to stop sets `requested`; a second one acts at once, as usual."""
+    """Within the block the first signal sets `requested`; a second one has its usual effect."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may listen
+        yield stop  # Python delivers signals to the main thread only
         return
     usual = {number: signal.getsignal(number) for number in SIGNALS}
 

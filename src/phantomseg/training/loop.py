@@ -22,24 +22,24 @@ from phantomseg.synth.real import check_recipe
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.sample import SampleDraw
 from phantomseg.synth.templates import Templates
-from phantomseg.training.beginning import Origin, begin
 from phantomseg.training.config import TrainConfig
+from phantomseg.training.distributed import ProcessGroup
 from phantomseg.training.feed import Series, feed
-from phantomseg.training.folder import occupied
+from phantomseg.training.initialise import Origin, initialise
 from phantomseg.training.interrupt import Stop, stop_on_interrupt
 from phantomseg.training.log import draw_loss, write_log
-from phantomseg.training.ranks import Ranks
+from phantomseg.training.run_folder import lock_run
 from phantomseg.training.stages import summary
 from phantomseg.training.state import CHECKPOINT, TrainState, save_checkpoint
 from phantomseg.training.step import take_step
 
 Score = Callable[[nn.Module], dict[str, float]]
-READ_EVERY = {"cpu": 1, "cuda": 50}  # steps; on a GPU whoever reads a loss waits for it
+READ_EVERY = {"cpu": 1, "cuda": 50}  # steps; reading a loss waits for the GPU
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is given beside its settings."""
+    """Arguments of a run that do not affect its results."""
 
     folder: Path
     resume: bool = False
@@ -48,27 +48,27 @@ class Run:
     workers: int = 0  # processes that make samples ahead, on a CPU
     scores: tuple[Score, ...] = ()  # validation: averaged network to named scores
     report: Callable[[TrainState, float], None] = lambda state, progress: None
-    new_stage: bool = False  # resume under other settings
-    branch: Path | None = None  # folder of the run whose state this one begins with
-    ranks: Ranks = Ranks()  # this process among those that train together
+    new_stage: bool = False  # resume with changed settings
+    branch: Path | None = None  # folder of the run to start from
+    processes: ProcessGroup = ProcessGroup()
 
     @property
     def origin(self) -> Origin:
-        """Where its weights come from."""
+        """Source of the initial state."""
         return Origin(self.start, self.resume, self.new_stage, self.branch)
 
 
 @dataclass(eq=False)
-class Readings:
-    """Losses of the last steps, which stay on the device until they are read."""
+class PendingRows:
+    """Log rows whose losses are still on the device."""
 
     losses: list[torch.Tensor] = field(default_factory=list)
     norms: list[torch.Tensor] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
     draws: list[tuple[SampleDraw, ...]] = field(default_factory=list)
 
-    def read(self, state: TrainState) -> None:
-        """Append what was kept to the log of `state`.
+    def flush(self, state: TrainState) -> None:
+        """Read the losses and append the rows to the log of `state`.
 
         Raises:
             TrainingError: a loss or a gradient is not finite.
@@ -87,7 +87,7 @@ class Readings:
 
 
 def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -> Model:
-    """Train until the budget is spent or somebody stops it; returns the averaged network.
+    """Train until the budget is spent or a signal stops it; returns the averaged network.
 
     Writes into `run.folder`: checkpoint.safetensors, log.csv, loss.png and model/ (averaged weights).
 
@@ -98,10 +98,10 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     keep_freed_memory()
     if templates.images is not None:
         check_recipe(recipe, templates.source)
-    with occupied(run.folder) if run.ranks.leads else contextlib.nullcontext():
-        state, settings = begin(recipe, templates, config, run.folder, run.origin)
-        if run.ranks.count > 1:
-            settings["processes"] = run.ranks.count
+    with lock_run(run.folder) if run.processes.is_main else contextlib.nullcontext():
+        state, settings = initialise(recipe, templates, config, run.folder, run.origin)
+        if run.processes.world_size > 1:
+            settings["processes"] = run.processes.world_size
         if run.compile:
             state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
         series = Series(recipe, templates, config.seed, config.batch, state.samples)
@@ -114,15 +114,16 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
 def _loop(
     series: Series, config: TrainConfig, run: Run, state: TrainState, settings: dict[str, Any], stop: Stop
 ) -> None:
-    device, ranks = series.templates.labels.device, run.ranks
+    device, processes = series.templates.labels.device, run.processes
     every = READ_EVERY.get(device.type, 1)
-    supervised, readings = ranks.share(state.network), Readings()
-    batches = feed(series, ranks.number, run.workers, ranks.count)
+    supervised, pending = processes.wrap(state.network), PendingRows()
+    batches = feed(series, processes.rank, run.workers, processes.world_size)
     begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
     batch = next(batches)
     while True:
         progress = config.progress(state.step - state.stage_step, state.seconds - state.stage_seconds)
-        if (ranks.count == 1 or state.step % every == 0) and ranks.agree(device, stop.requested or progress >= 1):
+        finished = stop.requested or progress >= 1
+        if (processes.world_size == 1 or state.step % every == 0) and processes.any(device, finished):
             break
         share = config.share(state.step - state.stage_step, progress)
         loss, norm = take_step(config, state, supervised, batch, share)  # on a GPU this is only begun ...
@@ -130,27 +131,27 @@ def _loop(
         batch = next(batches)  # ... while the next batch is made
         waited = time.perf_counter() - before
         state.step += 1
-        state.samples += config.batch * ranks.count
+        state.samples += config.batch * processes.world_size
         state.update_average(config.ema_decay)
         state.seconds = time.perf_counter() - begun
-        readings.losses.append(loss)
-        readings.norms.append(norm)
-        readings.draws.append(draws)
-        readings.rows.append(_row(state, config.learning_rate * share, waited))
+        pending.losses.append(loss)
+        pending.norms.append(norm)
+        pending.draws.append(draws)
+        pending.rows.append(_row(state, config.learning_rate * share, waited))
         validating = state.step % config.validate_every == 0
         saving = time.perf_counter() - saved > 60 * config.save_minutes
         if state.step % every == 0 or validating or saving:
-            readings.read(state)
-        if ranks.leads and (validating or saving):
+            pending.flush(state)
+        if processes.is_main and (validating or saving):
             _save(run, state, settings)
             saved = time.perf_counter()
-        if ranks.leads and validating:
+        if processes.is_main and validating:
             _validate(run, state)
-        if ranks.leads and state.rows:
+        if processes.is_main and state.rows:
             done = config.progress(state.step - state.stage_step, state.seconds - state.stage_seconds)
             run.report(state, done)
-    readings.read(state)
-    if ranks.leads:
+    pending.flush(state)
+    if processes.is_main:
         _save(run, state, settings)
         if state.step > state.stage_step and state.step % config.validate_every and not stop.requested:
             _validate(run, state)
@@ -179,7 +180,7 @@ def _validate(run: Run, state: TrainState) -> None:
 
 def _finish(run: Run, state: TrainState, model: Model, settings: dict[str, Any]) -> Model:
     model = dataclasses.replace(model, record={**summary(state, settings), "earlier": state.earlier})
-    if run.ranks.leads:
+    if run.processes.is_main:
         write_log(run.folder / "log.csv", state.rows)
         if state.rows:
             draw_loss(run.folder / "loss.png", state.rows)

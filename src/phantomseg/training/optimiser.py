@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phantomseg.network.held import held_kernels
+from phantomseg.network.scale_invariant import scale_invariant_kernels
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan 2024, https://kellerjordan.github.io/posts/muon/
 NEWTON_SCHULZ_STEPS = 5
@@ -18,10 +18,9 @@ TINY = 1e-12
 
 
 def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix with its singular values brought near 1, same shape.
+    """The nearest semi-orthogonal matrix, approximately: singular values brought near 1, same shape.
 
-    Newton-Schulz steps, each of which multiplies by a polynomial of x·xᵀ, are worked out on that small square matrix,
-    so the long one is read twice instead of ten times.
+    The Newton-Schulz iterations run on the small matrix x·xᵀ, so the long one is read twice instead of ten times.
 
     >>> torch.linalg.svdvals(orthogonalise(torch.diag(torch.tensor([5.0, 0.5])))).round(decimals=0).tolist()
     [1.0, 1.0]
@@ -41,15 +40,15 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum, kept in bfloat16, on kernels seen as (outputs, inputs · 27) matrices.
+    """Orthogonalised momentum, stored in bfloat16, on kernels seen as (outputs, inputs · 27) matrices.
 
-    In a group that is `held`, `lr` is the relative step: each filter turns by an angle whose tangent is `lr`, and keeps
-    its length. In others the step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit
+    In `fixed_norm` groups `lr` is the relative step: each filter rotates by an angle with tangent `lr` and keeps its
+    norm. In other groups the step is scaled by 0.2 · √(larger side), so that AdamW's learning rates fit
     (doi:10.48550/arXiv.2502.16982).
     """
 
     def __init__(self, parameters: Iterable[Any], lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "held": False})
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "fixed_norm": False})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -59,8 +58,8 @@ class Muon(torch.optim.Optimizer):
                 if kernel.grad is None:
                     continue
                 direction = self._direction(kernel, group["momentum"])
-                if group["held"]:
-                    turn(kernel, direction, group["lr"])
+                if group["fixed_norm"]:
+                    rotate_filters(kernel, direction, group["lr"])
                 else:
                     step = group["lr"] * 0.2 * math.sqrt(max(filters_of(kernel).shape))
                     kernel.sub_(direction, alpha=step)
@@ -78,7 +77,7 @@ class Muon(torch.optim.Optimizer):
 def filters_of(kernel: torch.Tensor) -> torch.Tensor:
     """A kernel (outputs, inputs, 3, 3, 3) as rows, one a filter; a view where inputs come last in memory.
 
-    In which order the columns are makes no difference to singular values, lengths and angles.
+    The order of the columns does not affect singular values, norms or angles.
     """
     return kernel.movedim(1, -1).flatten(1)
 
@@ -88,11 +87,11 @@ def kernel_of(filters: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return filters.view(like.movedim(1, -1).shape).movedim(-1, 1)
 
 
-def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
-    """Turn each filter of a kernel away from `direction`, in place, by an angle whose tangent is `step`.
+def rotate_filters(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
+    """Rotate each filter of a kernel away from `direction`, in place, by an angle with tangent `step`.
 
     >>> kernel = torch.tensor([[3.0, 0.0]]).view(1, 2, 1, 1, 1)
-    >>> turn(kernel, torch.tensor([[7.0, -2.0]]).view(1, 2, 1, 1, 1), 0.75)
+    >>> rotate_filters(kernel, torch.tensor([[7.0, -2.0]]).view(1, 2, 1, 1, 1), 0.75)
     >>> [round(value, 4) for value in kernel.flatten().tolist()]
     [2.4, 1.8]
     """
@@ -101,7 +100,7 @@ def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
     filters, towards = filters_of(kernel), filters_of(direction)
     square = filters.norm(dim=1, keepdim=True).square().clamp_min(TINY)
     along = (filters * towards).sum(1, keepdim=True) / square
-    # what is across the filter turns it, the rest would change its length alone
+    # only the component orthogonal to the filter rotates it
     across = (towards.norm(dim=1, keepdim=True).square() - along.square() * square).clamp_min(TINY)
     share = step * (square / across).sqrt()
     longer = math.sqrt(1 + step**2)
@@ -112,19 +111,19 @@ def turn(kernel: torch.Tensor, direction: torch.Tensor, step: float) -> None:
 def build_optimisers(
     network: nn.Module, name: str, lr: float, relative_step: float = 0.0
 ) -> list[torch.optim.Optimizer]:
-    """Optimisers that share out all parameters: "muon" (with AdamW) or "adam".
+    """Optimisers for all parameters: "muon" (with AdamW for the rest) or "adam".
 
-    Each group keeps its highest rate as `peak`; `relative_step` is that of the kernels that a norm follows.
+    Each group stores its peak learning rate as `peak`; scale-invariant kernels get `relative_step`.
     """
     parameters = list(network.parameters())
     if name == "adam":
         built: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, lr=lr)]
     else:
-        held = held_kernels(network)
+        held = scale_invariant_kernels(network)
         known = {id(p) for p in held}
         free = [p for p in parameters if p.ndim == 5 and p.shape[2] > 1 and id(p) not in known]
         rest = [p for p in parameters if not (p.ndim == 5 and p.shape[2] > 1)]
-        groups: list[dict[str, Any]] = [{"params": held, "held": True, "lr": relative_step}, {"params": free}]
+        groups: list[dict[str, Any]] = [{"params": held, "fixed_norm": True, "lr": relative_step}, {"params": free}]
         muon = Muon([group for group in groups if group["params"]], lr)
         built = [muon, torch.optim.AdamW(rest, lr=lr, weight_decay=0.0)]
     for group in (group for optimiser in built for group in optimiser.param_groups):

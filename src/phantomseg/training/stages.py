@@ -1,4 +1,4 @@
-"""Stages of a run: what it was told, what may change between them, and the record that a model carries."""
+"""Stages of a run: their settings, which of them may change, and the record that a model carries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_NAMED = 3
 
 
 def settings_of(recipe: Recipe, templates: Templates, config: TrainConfig, network: torch.nn.Module) -> dict[str, Any]:
-    """What a run is told, as JSON keeps it."""
+    """Settings of a run, in types of JSON."""
     return {
         "config": plain(dataclasses.asdict(config)),
         "network": plain(dataclasses.asdict(network.config)),  # type: ignore[call-overload]
@@ -53,10 +53,10 @@ def recipe_of(found: Checkpoint, path: Path) -> Recipe:
 
 
 def check_same(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:
-    """Refuse to go on with other settings than before; more time is no other setting.
+    """Refuse to resume with changed settings; budget and intervals may change.
 
     Raises:
-        TrainingError: something differs.
+        TrainingError: other settings differ.
     """
     before = {**found.settings, "recipe": plain(record(recipe_of(found, path)))}  # keys that recipes have since are out
     for key, value in settings.items():
@@ -85,7 +85,7 @@ def differences(before: Any, now: Any) -> list[str]:
 
 
 def begin_stage(state: TrainState, settings: dict[str, Any]) -> None:
-    """End the stage that was told `settings`, if it made any step, and begin another."""
+    """Start a stage; the one before, trained under `settings`, is recorded if it made any step."""
     if state.step > state.stage_step:
         state.earlier = [*state.earlier, summary(state, settings)]
     state.stage_step, state.stage_seconds = state.step, state.seconds
@@ -110,6 +110,6 @@ def summary(state: TrainState, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """All runs and stages that led to a model, the first one first, each without those before it."""
+    """All runs and stages that led to a model, oldest first, each without its `earlier`."""
     this = {key: value for key, value in record.items() if key != "earlier"}
     return [*record.get("earlier", []), this] if this else []

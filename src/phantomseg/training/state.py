@@ -71,7 +71,7 @@ def save_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) -> 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What `save_checkpoint` wrote: tensors by kind and name, and what was told of them."""
+    """What `save_checkpoint` wrote: tensors by kind and name, settings and counters."""
 
     tensors: dict[str, dict[str, torch.Tensor]]
     settings: dict[str, Any]
@@ -88,12 +88,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path} to resume from; leave --resume out to start anew")
     try:
-        tensors, told = read_tensors(path)
+        tensors, metadata = read_tensors(path)
         kinds: dict[str, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             kind, name = key.split("/", 1)
             kinds.setdefault(kind, {})[name] = value
-        return Checkpoint(kinds, dict(told["settings"]), {k: told["counts"][k] for k in COUNTS}, list(told["earlier"]))
+        return Checkpoint(
+            kinds, dict(metadata["settings"]), {k: metadata["counts"][k] for k in COUNTS}, list(metadata["earlier"])
+        )
     except Exception as error:
         raise TrainingError(f"checkpoint {path} is damaged ({one_sentence(error)}); start anew") from error
 

@@ -1,4 +1,4 @@
-"""How a run begins: from random weights, from a model, where it stopped, or as a branch of another run."""
+"""Initial state of a run: random weights, a model, its own checkpoint, or the checkpoint it branches off."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
-from phantomseg.network.held import even_lengths
 from phantomseg.network.model import Model, build_network, network_name
+from phantomseg.network.scale_invariant import equalise_filter_norms
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.templates import Templates
 from phantomseg.training.classes import split_classes
@@ -26,10 +26,10 @@ from phantomseg.training.state import CHECKPOINT, Checkpoint, TrainState, fill, 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from; by default, from nowhere.
+    """Source of the initial state; by default random weights.
 
-    `resume` goes on with the run in its folder, with `new_stage` under other settings. `branch` is the folder of a run
-    whose state this one begins with, as a stage of its own, and which stays as it is.
+    `resume` continues the run in its folder, with `new_stage` under changed settings. `branch` is the folder of another
+    run to start from; that run is left untouched.
     """
 
     start: Model | None = None
@@ -38,13 +38,13 @@ class Origin:
     branch: Path | None = None
 
 
-def begin(
+def initialise(
     recipe: Recipe, templates: Templates, config: TrainConfig, folder: Path, origin: Origin
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The state that a run begins with, and its settings.
+    """Initial state of a run, and its settings.
 
     Raises:
-        TrainingError: nothing to begin with, or something that does not fit.
+        TrainingError: the checkpoint is missing or does not fit.
         LabelError: the target of a new stage does not merge into the one before.
     """
     path = (origin.branch or folder) / CHECKPOINT
@@ -82,7 +82,7 @@ def _fresh(
         _check_start(origin.start, recipe, config)
     network = _network(recipe, config, origin.start, None)
     if config.optimiser == "muon" and config.relative_step:
-        even_lengths(network)  # lengths that are held may as well be the same
+        equalise_filter_norms(network)
     state = _state(network, recipe, config, device)
     state.earlier = stages(origin.start.record) if origin.start else []
     return state, settings_of(recipe, templates, config, network)
@@ -97,18 +97,18 @@ def _state(network: nn.Module, recipe: Recipe, config: TrainConfig, device: torc
 
 
 def _network(recipe: Recipe, config: TrainConfig, start: Model | None, found: Checkpoint | None) -> nn.Module:
-    """The network that a run trains, weights of a checkpoint not yet in it."""
+    """The network to train, before weights of a checkpoint are loaded."""
     if start is not None:
         return copy.deepcopy(start.network)
     if found is not None:
         return build_network(found.settings["config"]["network"], found.settings["network"])
     classes = len(label_set(recipe.target)) if recipe.distance_voxels is None else 1
-    told: dict[str, Any] = {"classes": classes}
+    fields: dict[str, Any] = {"classes": classes}
     if config.features is not None:
-        told |= {"features": list(config.features), "convolutions": [2] * len(config.features)}
+        fields |= {"features": list(config.features), "convolutions": [2] * len(config.features)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # torch draws first weights from its global state alone
-        return build_network(config.network, told)
+        return build_network(config.network, fields)
 
 
 def _check_start(start: Model, recipe: Recipe, config: TrainConfig) -> None:

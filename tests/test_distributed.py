@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from phantomseg.errors import TrainingError
-from phantomseg.training import ranks
-from phantomseg.training.ranks import Ranks, join
+from phantomseg.training import distributed
+from phantomseg.training.distributed import ProcessGroup, join_processes
 from phantomseg.training.state import CHECKPOINT, read_checkpoint
 
 
@@ -54,12 +54,12 @@ def test_two_processes_equal_one_with_a_batch_of_two(tmp_path: Path, template_fo
 
 
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert join(torch.device("cpu")) == (Ranks(), torch.device("cpu"))
-    assert Ranks().agree(torch.device("cpu"), True) and Ranks().leads
+    assert join_processes(torch.device("cpu")) == (ProcessGroup(), torch.device("cpu"))
+    assert ProcessGroup().any(torch.device("cpu"), True) and ProcessGroup().is_main
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "rank_wanted", lambda: (3, 4, 3))
+    monkeypatch.setattr(distributed, "torchrun_ranks", lambda: (3, 4, 3))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(TrainingError, match="starts process 3 of this machine, which has 2 GPUs; start fewer"):
-        join(torch.device("cuda"))
+    with pytest.raises(TrainingError, match="local rank 3 has no GPU: this machine has 2; start fewer processes"):
+        join_processes(torch.device("cuda"))

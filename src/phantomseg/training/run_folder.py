@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time works there."""
+"""Lock and clean-up of a run's folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HALF_WRITTEN = re.compile(r"\.[a-z0-9_]{8}\.(safetensors|csv|json|png)")  # name
 
 
 @contextlib.contextmanager
-def occupied(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run's folder, and remove what a killed one left half-written there.
+def lock_run(folder: Path) -> Iterator[None]:
+    """Lock a run's folder, and remove partial files of a killed run.
 
     Raises:
-        TrainingError: another process is at work in it.
+        TrainingError: another process has locked it.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

@@ -190,7 +190,7 @@ def test_resume(tmp_path: Path, basics: list[object], monkeypatch: pytest.Monkey
     assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4) == 2
     assert "holds a run already; add --resume, or choose another folder" in capfd.readouterr().err
     assert command.run("train", "-o", tmp_path / "run", *basics, "--steps", 4, "--seed", 5, "--resume") == 2
-    assert "was made with another config; resume with the same" in capfd.readouterr().err
+    assert "was made with other settings (config.seed); resume with the same" in capfd.readouterr().err
     assert command.run("train", "-o", tmp_path / "run", *basics, "--resume", "--branch", tmp_path) == 2
     assert "leave one of them out" in capfd.readouterr().err
     rows = train(tmp_path / "run", *basics[:2], *QUICK, "--resume")
@@ -226,6 +226,7 @@ def test_endless_stage_and_branch(tmp_path: Path, basics: list[object], monkeypa
     assert record(tmp_path / "branch")["recipe"] == record(trunk)["recipe"]
     config = record(tmp_path / "branch")["config"]
     assert (config["batch"], config["seed"], config["relative_step"]) == (2, 3, 0.004)
+    assert command.run("train", "-o", tmp_path / "other", *where, "--branch", trunk, "--endless") == 2
     assert len(train(tmp_path / "short", *where, "--branch", trunk)) == 4
 
 

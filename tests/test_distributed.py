@@ -55,7 +55,18 @@ def test_two_processes_equal_one_with_a_batch_of_two(tmp_path: Path, template_fo
 
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert join_processes(torch.device("cpu")) == (ProcessGroup(), torch.device("cpu"))
-    assert ProcessGroup().any(torch.device("cpu"), True) and ProcessGroup().is_main
+    assert ProcessGroup().maximum(torch.device("cpu"), 2.5, True) == (2.5, True) and ProcessGroup().is_main
+    ProcessGroup().check_same_step(torch.device("cpu"), 3)
+
+
+def test_processes_that_start_at_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reduce(values: torch.Tensor, kind: object) -> None:
+        torch.maximum(values, torch.tensor([7.0, -7.0], dtype=values.dtype), out=values)  # what the other one has
+
+    monkeypatch.setattr(distributed.distributed, "all_reduce", reduce)
+    ProcessGroup(0, 2).check_same_step(torch.device("cpu"), 7)
+    with pytest.raises(TrainingError, match="processes start at steps 4 to 7, wanted one; start them again"):
+        ProcessGroup(0, 2).check_same_step(torch.device("cpu"), 4)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,12 @@ def test_rescale_puts_percentiles_at_0_and_1() -> None:
     assert rescale(torch.full((1, 1, 2, 2, 2), 7.0)).max() == 0
 
 
+def test_rescale_sees_all_planes() -> None:
+    # every fifth voxel of this volume would lie in its first plane
+    image = torch.arange(5.0).expand(1, 1, 256, 256, 5)
+    assert rescale(image).unique().tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_fine_acquisition_changes_nothing() -> None:
     image = torch.rand(1, 1, 12, 14, 10, generator=torch.Generator().manual_seed(0))
     same = acquire(image, [Resolution((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 0.0, 0)])

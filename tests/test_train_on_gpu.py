@@ -31,7 +31,7 @@ def test_run_goes_there_and_comes_back(tmp_path: Path, template_folder: Path) ->
 
     packed = tmp_path / "gpu"
     assert "MiB" in script("pack", template_folder, trunk, "-o", packed, "--no-wheels")
-    assert {path.name for path in packed.iterdir()} == {"templates.npz", CHECKPOINT}
+    assert {path.name for path in packed.iterdir()} == {"templates.npz", "log.csv", CHECKPOINT}
     assert set(read_checkpoint(packed / CHECKPOINT).tensors) == {"network"}
 
     flags = ("--seconds", 2, "--batch", 2, "--device", "cpu", "--no-compile", "--relative-step", 0.003)
@@ -41,7 +41,7 @@ def test_run_goes_there_and_comes_back(tmp_path: Path, template_folder: Path) ->
     assert names == {"checkpoint.00", "log.csv", "model.json", "weights.safetensors"}
     assert max(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= 16 * 2**20
 
-    assert "goes on from step" in script("merge", tmp_path / "out", trunk)
+    assert "resumes at step" in script("merge", tmp_path / "out", trunk)
     after = read_checkpoint(trunk / CHECKPOINT)
     steps = after.counts["step"]
     assert steps > 3 and after.counts["samples"] == 3 + 2 * (steps - 3)
@@ -50,6 +50,9 @@ def test_run_goes_there_and_comes_back(tmp_path: Path, template_folder: Path) ->
     assert before.settings["recipe"] == after.settings["recipe"]
     rows = (trunk / "log.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(1, steps + 1))
+    words = [sys.executable, SCRIPT, "merge", tmp_path / "out", trunk]
+    again = subprocess.run(words, capture_output=True, text=True)
+    assert again.returncode == 1 and f"is at step {steps}, but step 3 was packed" in again.stderr
 
 
 def test_merge_without_parts_is_one_sentence(tmp_path: Path) -> None:

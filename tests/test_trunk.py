@@ -26,6 +26,7 @@ from phantomseg.training.classes import split_classes
 from phantomseg.training.compact import read_tensors, round_off, write_tensors
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.inherit import configure_branch, configure_new, configure_resumed
+from phantomseg.training.initialise import Origin, initialise
 from phantomseg.training.loop import Run, train
 from phantomseg.training.optimiser import Muon, build_optimisers, rotate_filters
 from phantomseg.training.stages import stages
@@ -125,12 +126,19 @@ def test_tensors_come_back_bit_by_bit(tmp_path: Path) -> None:
         "odd": torch.tensor([float("nan"), float("inf"), -0.0, 1e-42]),
         "count": torch.tensor(7),
     }
-    write_tensors(tmp_path / "x.safetensors", tensors, {"near/a": "a", "negative": "a"}, {"told": [1, "é"]})
-    found, told = read_tensors(tmp_path / "x.safetensors")
-    assert told == {"told": [1, "é"]} and set(found) == set(tensors)
+    write_tensors(tmp_path / "x.safetensors", tensors, {"near/a": "a", "negative": "a"}, {"key": [1, "é"]})
+    found, metadata = read_tensors(tmp_path / "x.safetensors")
+    assert metadata == {"key": [1, "é"]} and set(found) == set(tensors)
     for name, tensor in tensors.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, equal_nan=True)
         assert found[name].dtype == tensor.dtype
+
+
+def test_rounding_keeps_nan() -> None:
+    bits = torch.tensor([0x7FFFFFFF, 0x7FC00000, -(2**22)], dtype=torch.int32)  # of a GPU, of a CPU, negative
+    values = bits.view(torch.float32)
+    round_off(values)
+    assert values.isnan().all()
 
 
 def test_rounding_leaves_14_bits_of_mantissa() -> None:
@@ -179,8 +187,10 @@ def test_budget_may_grow(tmp_path: Path, templates: Templates, recipe: Recipe) -
 def test_stages_are_recorded(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
     train(recipe, templates, ENDLESS, Run(tmp_path, start=tiny(), report=stop_after(3)))
     other = replace(recipe, gamma=None, pose=replace(recipe.pose, crop_voxels=(24, 16, 16)))
-    with pytest.raises(TrainingError, match=r"made with another recipe; .* add --new-stage .* \(gamma, pose.crop_vox"):
+    with pytest.raises(TrainingError, match=r"made with other settings \(recipe.gamma, recipe.pose.crop_vox"):
         train(other, templates, ENDLESS, Run(tmp_path, resume=True))
+    with pytest.raises(TrainingError, match=r"made with other settings \(processes\)"):
+        initialise(recipe, templates, ENDLESS, tmp_path, Origin(resume=True), processes=2)
     config = replace(ENDLESS, seed=5, relative_step=0.001)
     model = train(other, templates, config, Run(tmp_path, resume=True, new_stage=True, report=stop_after(5)))
     first, second = stages(model.record)
@@ -239,7 +249,8 @@ def test_what_is_not_given_is_taken_over(tmp_path: Path, templates: Templates, r
     assert configure_branch(tmp_path, steps=9, batch=2)[0] == replace(
         config, endless=False, steps=9, batch=2, ema_decay=0.995, **told
     )
-    assert configure_branch(tmp_path, endless=True)[0] == replace(config, **told)
+    with pytest.raises(TrainingError, match="--branch is given with --endless"):
+        configure_branch(tmp_path, endless=True)
 
 
 @pytest.mark.parametrize("kind", ["fast", "unet"])
@@ -314,12 +325,12 @@ from phantomseg.training.loop import Run, train
 def run(folder, start, templates, seconds):
     recipe = load_recipe("head")
     recipe = replace(recipe, pose=replace(recipe.pose, crop_voxels=(16, 16, 16)))
-    config = TrainConfig(endless=True, save_minutes=0.0005, validate_every=10**6)
+    config = TrainConfig(endless=True)
     timer = threading.Timer(seconds, os.kill, (os.getpid(), 9))
     begin = lambda state, progress: timer.is_alive() or timer.start()
     resume = (folder / "checkpoint.safetensors").exists()
     first = None if resume else load_model(start)
-    train(recipe, load_templates(templates), config, Run(folder, resume, first, report=begin))
+    train(recipe, load_templates(templates), config, Run(folder, resume, first, report=begin, save_minutes=0.0005))
 
 torch.set_num_threads(1)
 folder, start, templates, kills = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
@@ -339,7 +350,7 @@ def test_survives_20_kills(tmp_path: Path, template_folder: Path, templates: Tem
     words = [sys.executable, "-c", KILLED, tmp_path / "run", tmp_path / "start", template_folder, "20"]
     subprocess.run(words, check=True, timeout=120, capture_output=True)
     found = read_checkpoint(tmp_path / "run" / CHECKPOINT)
-    config = TrainConfig(endless=True, save_minutes=0.0005, validate_every=10**6)
+    config = TrainConfig(endless=True)
     last = found.counts["step"] + 1
     model = train(recipe, templates, config, Run(tmp_path / "run", resume=True, report=stop_after(last)))
     assert model.record["steps"] == last > 20

@@ -37,49 +37,54 @@ def run(
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Budget in minutes.")] = None,
     endless: Annotated[
-        bool, typer.Option("--endless", help="No budget: constant rates until Ctrl-C; what is used is a --branch.")
+        bool, typer.Option("--endless", help="Train at constant rates until stopped; cut a --branch to get a model.")
     ] = False,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Samples a step.", show_default=str(TrainConfig.batch))
+        int | None, typer.Option(min=1, help="Samples per step and process.", show_default=str(TrainConfig.batch))
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**31 - 1, help="Name of the series of samples.", show_default=str(TrainConfig.seed)),
+        typer.Option(
+            min=0,
+            max=2**31 - 1,
+            help="Seed of the samples and of random initial weights.",
+            show_default=str(TrainConfig.seed),
+        ),
     ] = None,
     optimiser: Annotated[
         str | None, typer.Option(help="muon (with AdamW), or adam.", show_default=TrainConfig.optimiser)
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Highest learning rate.", show_default=str(TrainConfig.learning_rate)),
+        typer.Option(min=0, help="Peak learning rate.", show_default=str(TrainConfig.learning_rate)),
     ] = None,
     relative_step: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Highest step of filters in front of a norm, as a share of their length; for muon.",
+            help="Peak change per step of 3³ filters before a norm, over their norm; 0 freezes them (fast with muon).",
             show_default="0.01, or 0.002 with --start",
         ),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,
-    validate: Annotated[Path | None, typer.Option(help="Labelled scans to score now and then.")] = None,
+    validate: Annotated[Path | None, typer.Option(help="Labelled scans to score at each validation.")] = None,
     validate_every: Annotated[
         int | None,
         typer.Option(min=1, help="Steps between validations.", show_default=str(TrainConfig.validate_every)),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on where the run stopped, or for longer; settings are as they were."),
+        typer.Option("--resume", help="Continue the run in --output with its settings; the budget may grow."),
     ] = False,
     new_stage: Annotated[
-        bool, typer.Option("--new-stage", help="Go on where the run stopped, under other settings, which are recorded.")
+        bool, typer.Option("--new-stage", help="Continue the run with changed settings, which are recorded.")
     ] = False,
     branch: Annotated[
         Path | None,
         typer.Option(
             metavar="TRUNK",
-            help="Begin where the run in this folder is, with its settings, and decay all rates to zero; by default "
-            "in a seventh of its steps. That run may go on meanwhile.",
+            help="Start from the checkpoint of this run with its settings, and decay all rates to zero, by default "
+            "over a seventh of its steps.",
         ),
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")] = False,
@@ -89,7 +94,8 @@ def run(
 ) -> None:
     """Train a network on samples drawn from label maps or from shapes alone, or on real scans with their labels.
 
-    Ctrl-C and SIGTERM save; --resume goes on there. `torchrun -m -- phantomseg train …` trains in several processes.
+    Ctrl-C and SIGTERM save; --resume continues. `torchrun --nproc-per-node 2 -m -- phantomseg train …` trains in two
+    processes.
     """
     from phantomseg.models import find_model
     from phantomseg.training.distributed import join_processes
@@ -172,7 +178,7 @@ def parse_features(text: str | None) -> tuple[int, ...] | None:
 
 def _report(state: TrainState, progress: float) -> None:
     shown = sys.stdout.isatty()
-    if state.step % (10 if shown else LOGGED_EVERY) and progress < 1:
+    if not state.rows or (state.step % (10 if shown else LOGGED_EVERY) and progress < 1):
         return
     recent = state.rows[-50:]
     loss = sum(row["loss"] for row in recent) / len(recent)

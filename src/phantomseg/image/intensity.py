@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -21,8 +23,9 @@ def rescale(image: torch.Tensor) -> torch.Tensor:
     """
     flat = image.flatten(1)
     step = -(-flat.shape[1] // MOST_VALUES)
-    # an odd step does not fall in with the even sizes of volumes
-    subset = flat[:, :: step | 1].float()
+    while any(math.gcd(step, size) > 1 for size in image.shape[2:]):
+        step += 1  # a common factor would leave out whole planes
+    subset = flat[:, ::step].float()
     low, high = (_quantile(subset, share)[:, None, None, None, None] for share in (LOW, HIGH))
     least = (1e-6 * torch.maximum(low.abs(), high.abs())).clamp(min=1e-30)  # of a constant image
     return (image - low).div_(torch.maximum(high - low, least)).clamp_(0, 1)

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from phantomseg.image.files import write_atomically
 
 SPARE_BITS = 9  # low bits of float32 that are zero in weights
+QUIET_NAN = 0x7FC00000
 MAX_COMPRESSED = 0.95  # of the size, else stored as it is
 FORMATS = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.bfloat16, torch.int64)}
 
@@ -34,6 +35,7 @@ def round_off(values: torch.Tensor) -> None:
     True
     """
     bits = values.view(torch.int32)
+    bits.clamp_(max=QUIET_NAN)  # NaN stays NaN: that of a GPU would overflow to zero
     bits.add_(1 << (SPARE_BITS - 1)).bitwise_and_(-1 << SPARE_BITS)
 
 

@@ -27,7 +27,6 @@ class TrainConfig:
     clip_norm: float = 5.0
     detail_fraction: float = 0.57  # of each axis, for the block supervised at full resolution
     validate_every: int = 500
-    save_minutes: float = 4.0
 
     def __post_init__(self) -> None:
         if (self.steps is not None) + (self.minutes is not None) + self.endless != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
@@ -11,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from phantomseg.environment import torchrun_ranks
 from phantomseg.errors import TrainingError
 from phantomseg.training.step import Supervised
+
+LONGEST_VALIDATION = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,27 @@ class ProcessGroup:
         device = next(network.parameters()).device
         return DistributedDataParallel(supervised, device_ids=[device] if device.type == "cuda" else None)
 
-    def any(self, device: torch.device, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def maximum(self, device: torch.device, seconds: float, stopped: bool) -> tuple[float, bool]:
+        """The largest value of each over all processes."""
+        seconds, stop = self._maximum(device, seconds, float(stopped))
+        return seconds, bool(stop)
+
+    def check_same_step(self, device: torch.device, step: int) -> None:
+        """Make sure that all processes have read the same checkpoint.
+
+        Raises:
+            TrainingError: they have not, as another process saved meanwhile.
+        """
+        last, first = self._maximum(device, step, -step)
+        if last != -first:
+            raise TrainingError(f"processes start at steps {-first:.0f} to {last:.0f}, wanted one; start them again")
+
+    def _maximum(self, device: torch.device, *values: float) -> tuple[float, ...]:
         if self.world_size == 1:
-            return flag
-        said = torch.tensor(float(flag), device=device)
-        distributed.all_reduce(said, distributed.ReduceOp.MAX)
-        return bool(said.item())
+            return values
+        largest = torch.tensor(values, dtype=torch.float64, device=device)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return tuple(largest.tolist())
 
 
 def join_processes(device: torch.device) -> tuple[ProcessGroup, torch.device]:
@@ -59,5 +76,6 @@ def join_processes(device: torch.device) -> tuple[ProcessGroup, torch.device]:
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # the others wait while the main process validates
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_VALIDATION)
     return ProcessGroup(rank, world_size), device

@@ -6,9 +6,11 @@ to zero, which is what a model needs to perform well; the trunk itself continues
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from phantomseg.errors import TrainingError
 from phantomseg.synth.recipe import Recipe
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.stages import recipe_of
@@ -60,8 +62,10 @@ def configure_branch(trunk: Path, **given: Any) -> tuple[TrainConfig, Recipe]:
         given: as for `configure_resumed`; the default budget is a seventh of the trunk's steps.
 
     Raises:
-        TrainingError: no checkpoint there, a damaged one, or one of another version.
+        TrainingError: no checkpoint there, a damaged one, or one of another version; no end.
     """
+    if given.get("endless"):
+        raise TrainingError("--branch is given with --endless, but a branch decays its rates to zero; leave one out")
     path = trunk / CHECKPOINT
     found = read_checkpoint(path)
     if not _has_budget(given):
@@ -71,8 +75,8 @@ def configure_branch(trunk: Path, **given: Any) -> tuple[TrainConfig, Recipe]:
 
 
 def _replace(before: dict[str, Any], given: dict[str, Any]) -> TrainConfig:
-    features = before["features"]
-    fields = {**before, "features": None if features is None else tuple(features)}
+    fields = {field.name: before[field.name] for field in dataclasses.fields(TrainConfig) if field.name in before}
+    fields["features"] = tuple(before["features"]) if before["features"] else None
     if _has_budget(given):
         fields |= {"steps": None, "minutes": None, "endless": False}
         given = _with_average(given)

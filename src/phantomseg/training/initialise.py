@@ -39,7 +39,7 @@ class Origin:
 
 
 def initialise(
-    recipe: Recipe, templates: Templates, config: TrainConfig, folder: Path, origin: Origin
+    recipe: Recipe, templates: Templates, config: TrainConfig, folder: Path, origin: Origin, processes: int = 1
 ) -> tuple[TrainState, dict[str, Any]]:
     """Initial state of a run, and its settings.
 
@@ -53,13 +53,13 @@ def initialise(
     found = read_checkpoint(path) if origin.resume or origin.branch else None
     device = templates.labels.device
     if found is None:
-        return _fresh(recipe, templates, config, origin, device)
+        return _new(recipe, templates, config, origin, processes)
     is_new_stage = origin.new_stage or origin.branch is not None
     before = found.settings
     if is_new_stage and (target := recipe_of(found, path).target) != recipe.target:
         found = split_classes(found, target, recipe.target)
     network = _network(recipe, config, origin.start, found)
-    settings = settings_of(recipe, templates, config, network)
+    settings = settings_of(recipe, templates, config, network, processes)
     if is_new_stage:
         _check_same_network(found, settings, path)
     else:
@@ -75,17 +75,17 @@ def initialise(
     return state, settings
 
 
-def _fresh(
-    recipe: Recipe, templates: Templates, config: TrainConfig, origin: Origin, device: torch.device
+def _new(
+    recipe: Recipe, templates: Templates, config: TrainConfig, origin: Origin, processes: int
 ) -> tuple[TrainState, dict[str, Any]]:
     if origin.start is not None:
         _check_start(origin.start, recipe, config)
     network = _network(recipe, config, origin.start, None)
     if config.optimiser == "muon" and config.relative_step:
         equalise_filter_norms(network)
-    state = _state(network, recipe, config, device)
+    state = _state(network, recipe, config, templates.labels.device)
     state.earlier = stages(origin.start.record) if origin.start else []
-    return state, settings_of(recipe, templates, config, network)
+    return state, settings_of(recipe, templates, config, network, processes)
 
 
 def _state(network: nn.Module, recipe: Recipe, config: TrainConfig, device: torch.device) -> TrainState:

@@ -17,7 +17,7 @@ from torch import nn
 from phantomseg.errors import TrainingError
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, save_model
-from phantomseg.runtime import keep_freed_memory
+from phantomseg.runtime import hardware, keep_freed_memory
 from phantomseg.synth.real import check_recipe
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.sample import SampleDraw
@@ -51,6 +51,7 @@ class Run:
     new_stage: bool = False  # resume with changed settings
     branch: Path | None = None  # folder of the run to start from
     processes: ProcessGroup = ProcessGroup()
+    save_minutes: float = 4.0  # between checkpoints
 
     @property
     def origin(self) -> Origin:
@@ -66,6 +67,15 @@ class PendingRows:
     norms: list[torch.Tensor] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
     draws: list[tuple[SampleDraw, ...]] = field(default_factory=list)
+
+    def append(
+        self, loss: torch.Tensor, norm: torch.Tensor, draws: tuple[SampleDraw, ...], row: dict[str, float]
+    ) -> None:
+        """Add the row of a step, without its loss and its gradient norm."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.draws.append(draws)
+        self.rows.append(row)
 
     def flush(self, state: TrainState) -> None:
         """Read the losses and append the rows to the log of `state`.
@@ -99,9 +109,9 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
     if templates.images is not None:
         check_recipe(recipe, templates.source)
     with lock_run(run.folder) if run.processes.is_main else contextlib.nullcontext():
-        state, settings = initialise(recipe, templates, config, run.folder, run.origin)
-        if run.processes.world_size > 1:
-            settings["processes"] = run.processes.world_size
+        state, settings = initialise(recipe, templates, config, run.folder, run.origin, run.processes.world_size)
+        settings["hardware"] = hardware(templates.labels.device)
+        run.processes.check_same_step(templates.labels.device, state.step)
         if run.compile:
             state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
         series = Series(recipe, templates, config.seed, config.batch, state.samples)
@@ -119,11 +129,12 @@ def _loop(
     supervised, pending = processes.wrap(state.network), PendingRows()
     batches = feed(series, processes.rank, run.workers, processes.world_size)
     begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
-    batch = next(batches)
+    batch, seconds, stopped = next(batches), 0.0, False
     while True:
-        progress = config.progress(state.step - state.stage_step, state.seconds - state.stage_seconds)
-        finished = stop.requested or progress >= 1
-        if (processes.world_size == 1 or state.step % every == 0) and processes.any(device, finished):
+        if processes.world_size == 1 or state.step % every == 0:  # all processes must decide alike
+            seconds, stopped = processes.maximum(device, state.seconds - state.stage_seconds, stop.requested)
+        progress = config.progress(state.step - state.stage_step, seconds)
+        if stopped or progress >= 1:
             break
         share = config.share(state.step - state.stage_step, progress)
         loss, norm = take_step(config, state, supervised, batch, share)  # on a GPU this is only begun ...
@@ -134,28 +145,23 @@ def _loop(
         state.samples += config.batch * processes.world_size
         state.update_average(config.ema_decay)
         state.seconds = time.perf_counter() - begun
-        pending.losses.append(loss)
-        pending.norms.append(norm)
-        pending.draws.append(draws)
-        pending.rows.append(_row(state, config.learning_rate * share, waited))
-        validating = state.step % config.validate_every == 0
-        saving = time.perf_counter() - saved > 60 * config.save_minutes
+        pending.append(loss, norm, draws, _row(state, config.learning_rate * share, waited))
+        validating = bool(run.scores) and state.step % config.validate_every == 0
+        saving = time.perf_counter() - saved > 60 * run.save_minutes
         if state.step % every == 0 or validating or saving:
             pending.flush(state)
-        if processes.is_main and (validating or saving):
-            _save(run, state, settings)
+        if validating or saving:
             saved = time.perf_counter()
-        if processes.is_main and validating:
-            _validate(run, state)
-        if processes.is_main and state.rows:
+        if processes.is_main:
+            if validating or saving:
+                _save(run, state, settings)
+            if validating:
+                _validate(run, state)
             done = config.progress(state.step - state.stage_step, state.seconds - state.stage_seconds)
             run.report(state, done)
     pending.flush(state)
     if processes.is_main:
-        _save(run, state, settings)
-        if state.step > state.stage_step and state.step % config.validate_every and not stop.requested:
-            _validate(run, state)
-            _save(run, state, settings)
+        _save_last(run, state, settings, config, stop)
 
 
 def _row(state: TrainState, rate: float, waited: float) -> dict[str, float]:
@@ -171,6 +177,13 @@ def _save(run: Run, state: TrainState, settings: dict[str, Any]) -> None:
     """The log first: a checkpoint may be older than it, never newer."""
     write_log(run.folder / "log.csv", state.rows)
     save_checkpoint(run.folder / CHECKPOINT, state, settings)
+
+
+def _save_last(run: Run, state: TrainState, settings: dict[str, Any], config: TrainConfig, stop: Stop) -> None:
+    _save(run, state, settings)
+    if state.step > state.stage_step and state.step % config.validate_every and not stop.requested:
+        _validate(run, state)
+        _save(run, state, settings)
 
 
 def _validate(run: Run, state: TrainState) -> None:

@@ -98,19 +98,15 @@ def rotate_filters(kernel: torch.Tensor, direction: torch.Tensor, step: float) -
     if not step:
         return
     filters, towards = filters_of(kernel), filters_of(direction)
-    square = filters.norm(dim=1, keepdim=True).square().clamp_min(TINY)
-    along = (filters * towards).sum(1, keepdim=True) / square
-    # only the component orthogonal to the filter rotates it
-    across = (towards.norm(dim=1, keepdim=True).square() - along.square() * square).clamp_min(TINY)
-    share = step * (square / across).sqrt()
-    longer = math.sqrt(1 + step**2)
-    turned = filters * ((1 + share * along) / longer)
-    kernel.copy_(kernel_of(turned.addcmul_(towards, share / longer, value=-1), kernel))
+    norm = filters.norm(dim=1, keepdim=True)
+    along = (filters * towards).sum(1, keepdim=True) / norm.square().clamp_min(TINY)
+    across = torch.addcmul(towards, filters, along, value=-1)  # only what is orthogonal to the filter rotates it
+    rotated = filters.addcmul(across, step * norm / across.norm(dim=1, keepdim=True).clamp_min(TINY), value=-1)
+    rotated.mul_(norm / rotated.norm(dim=1, keepdim=True).clamp_min(TINY))
+    kernel.copy_(kernel_of(rotated, kernel))
 
 
-def build_optimisers(
-    network: nn.Module, name: str, lr: float, relative_step: float = 0.0
-) -> list[torch.optim.Optimizer]:
+def build_optimisers(network: nn.Module, name: str, lr: float, relative_step: float) -> list[torch.optim.Optimizer]:
     """Optimisers for all parameters: "muon" (with AdamW for the rest) or "adam".
 
     Each group stores its peak learning rate as `peak`; scale-invariant kernels get `relative_step`.

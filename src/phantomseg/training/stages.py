@@ -10,19 +10,21 @@ import numpy as np
 import torch
 
 from phantomseg.errors import RecipeError, TrainingError, one_sentence
-from phantomseg.runtime import hardware
 from phantomseg.synth.recipe import Recipe, parse_recipe, record
 from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.state import Checkpoint, TrainState
 
-FREE = ("steps", "minutes", "save_minutes", "validate_every")  # of the config: what may change within a stage
-MOST_NAMED = 3
+FREE = ("config.steps", "config.minutes", "config.validate_every")  # may change within a stage
+MAX_NAMED = 3
 
 
-def settings_of(recipe: Recipe, templates: Templates, config: TrainConfig, network: torch.nn.Module) -> dict[str, Any]:
+def settings_of(
+    recipe: Recipe, templates: Templates, config: TrainConfig, network: torch.nn.Module, processes: int = 1
+) -> dict[str, Any]:
     """Settings of a run, in types of JSON."""
     return {
+        "processes": processes,
         "config": plain(dataclasses.asdict(config)),
         "network": plain(dataclasses.asdict(network.config)),  # type: ignore[call-overload]
         "recipe": plain(record(recipe)),
@@ -58,15 +60,15 @@ def check_same(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:
     Raises:
         TrainingError: other settings differ.
     """
-    before = {**found.settings, "recipe": plain(record(recipe_of(found, path)))}  # keys that recipes have since are out
-    for key, value in settings.items():
-        names = [name for name in differences(before.get(key), value) if key != "config" or name not in FREE]
-        if names:
-            shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
-            raise TrainingError(
-                f"checkpoint {path} was made with another {key}; resume with the same, start in a new folder, or add "
-                f"--new-stage to go on with this one ({shown or key})"
-            )
+    recipe = plain(record(recipe_of(found, path)))  # with today's keys
+    before = {"processes": 1, **found.settings, "recipe": recipe}
+    names = [name for name in differences({key: before.get(key) for key in settings}, settings) if name not in FREE]
+    if names:
+        shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+        raise TrainingError(
+            f"checkpoint {path} was made with other settings ({shown}); resume with the same, start in a new folder, "
+            "or add --new-stage to change them"
+        )
 
 
 def differences(before: Any, now: Any) -> list[str]:
@@ -103,7 +105,6 @@ def summary(state: TrainState, settings: dict[str, Any]) -> dict[str, Any]:
         "minutes": round(seconds / 60, 1),
         "samples_per_second": round(samples / seconds, 2),
         "waited_for_samples": round(sum(row["generation_seconds"] for row in rows) / seconds, 3),
-        "hardware": hardware(next(state.average.parameters()).device),
         "last_loss": round(float(np.mean(losses[-100:])), 4) if losses else None,
         "scores": {k: v for row in rows for k, v in row.items() if k.startswith("dice")},
     }

@@ -97,7 +97,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             kinds, dict(metadata["settings"]), {k: metadata["counts"][k] for k in COUNTS}, list(metadata["earlier"])
         )
     except Exception as error:
-        raise TrainingError(f"checkpoint {path} is damaged ({one_sentence(error)}); start anew") from error
+        raise TrainingError(
+            f"checkpoint {path} is damaged or from another version ({one_sentence(error)}); start anew"
+        ) from error
 
 
 def fill(state: TrainState, found: Checkpoint) -> None:

@@ -146,7 +146,7 @@ def test_start_and_learning_rate(tmp_path: Path, basics: list[object], model: Pa
     assert [float(row["learning_rate"]) for row in rows] == [0, 0]
     np.testing.assert_array_equal(weights(tmp_path / "a" / "model"), weights(model))
     rows = train(tmp_path / "b", *basics, "--steps", 2, "--learning-rate", 0.01)
-    assert record(tmp_path / "b")["config"]["relative_step"] == 0.002  # basics start from a model
+    assert record(tmp_path / "b")["config"]["relative_step"] == 0.001  # basics start from a model
     assert float(rows[0]["learning_rate"]) == pytest.approx(0.01 / 50)  # the first of 50 steps of warm-up
     assert (weights(tmp_path / "b" / "model") != weights(model)).any()
 

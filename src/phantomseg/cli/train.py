@@ -63,7 +63,7 @@ def run(
         typer.Option(
             min=0,
             help="Peak change per step of 3³ filters before a norm, over their norm; 0 freezes them (fast with muon).",
-            show_default="0.01, or 0.002 with --start",
+            show_default="0.01, or 0.001 with --start",
         ),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from: shipped name, or folder.")] = None,

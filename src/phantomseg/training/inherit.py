@@ -17,7 +17,7 @@ from phantomseg.training.stages import recipe_of
 from phantomseg.training.state import CHECKPOINT, read_checkpoint
 
 BUDGET = ("steps", "minutes", "endless")
-STARTED_STEP = 0.002  # relative step for trained filters
+STARTED_STEP = 0.001  # relative step for trained filters
 BRANCH_SHARE = 1 / 7  # of the trunk's steps
 TRUNK_DECAY = 0.999  # of the moving average of endless runs
 
@@ -33,7 +33,7 @@ def configure_new(is_started: bool = False, **given: Any) -> TrainConfig:
         TrainingError: no budget, or more than one.
 
     >>> configure_new(steps=5).relative_step, configure_new(is_started=True, steps=5).relative_step
-    (0.01, 0.002)
+    (0.01, 0.001)
     """
     step = {"relative_step": STARTED_STEP} if is_started else {}
     return TrainConfig(**step | (_with_average(given) if _has_budget(given) else given))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,9 +123,10 @@ def run_row(name: str, folder: Path, templates: Templates, budget: argparse.Name
 
 def steps_in(minutes: float, train_for: Callable[[int, Path], Model], folder: Path) -> int:
     """So many steps does a row make in `minutes`, by a trial that is made once."""
-    kept = folder / "steps.txt"
+    kept = folder / f"steps in {minutes:g} minutes.txt"
     if not kept.exists():
         train_for(CALIBRATION_STEPS, folder / "warm")  # compiles
+        shutil.rmtree(folder / "timed", ignore_errors=True)  # of a trial that was interrupted
         started = time.perf_counter()
         train_for(CALIBRATION_STEPS, folder / "timed")
         seconds = (time.perf_counter() - started) / CALIBRATION_STEPS

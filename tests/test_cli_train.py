@@ -135,9 +135,10 @@ def test_features(tmp_path: Path, template_folder: Path, capfd: Capture) -> None
 
 
 def test_optimiser(tmp_path: Path, basics: list[object]) -> None:
-    muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon"))
+    # with a relative step, muon would first scale all filters to one norm, which rounds the first loss differently
+    muon = losses(train(tmp_path / "a", *basics, "--steps", 2, "--optimiser", "muon", "--relative-step", 0))
     adam = losses(train(tmp_path / "b", *basics, "--steps", 2, "--optimiser", "adam"))
-    assert muon[0] == pytest.approx(adam[0], rel=1e-4) and muon[1] != adam[1]  # lengths of filters are evened
+    assert muon[0] == adam[0] and muon[1] != adam[1]
     assert record(tmp_path / "b")["config"]["optimiser"] == "adam"
 
 

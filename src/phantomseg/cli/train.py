@@ -123,14 +123,14 @@ def run(
         "validate_every": validate_every,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    inherited = None
     if branch is not None:
-        config, settings = configure_branch(branch, **given)
+        config, inherited = configure_branch(branch, **given)
     elif resume or new_stage:
-        config, settings = configure_resumed(output, **given)
+        config, inherited = configure_resumed(output, **given)
     else:
-        config, settings = configure_new(beginning is not None, **given), supervision.recipe(recipe)
-    if recipe or naive_flips:
-        settings = supervision.recipe(recipe)
+        config = configure_new(beginning is not None, **given)
+    settings = supervision.recipe(recipe) if inherited is None or recipe or naive_flips else inherited
     loaded = (supervision.scans(settings) if supervised else read_templates(templates, settings)).to(place)
     scores = [lambda net: held_out_dice(net, settings, loaded)]
     if validate is not None:

@@ -39,7 +39,7 @@ def _quantile(values: torch.Tensor, share: float) -> torch.Tensor:
     """
     count = values.shape[1]
     place = share * (count - 1)
-    below = min(int(place), count - 1)
+    below = int(place)
     if share < 0.5:
         ends = values.topk(min(below + 2, count), largest=False).values[:, [below, min(below + 1, count - 1)]]
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -53,9 +52,9 @@ def apply_along_axes(volume: torch.Tensor, matrices: Sequence[torch.Tensor | Non
 
     The axis that grows least goes first, which keeps the intermediate volumes small.
     """
-    growth = {axis: m.shape[1] / m.shape[2] for axis, m in enumerate(matrices) if m is not None}
-    for axis in sorted(growth, key=growth.__getitem__):
-        matrix = cast(torch.Tensor, matrices[axis])[:, None]  # (1 or B, 1, N, n)
+    given = [(axis, matrix) for axis, matrix in enumerate(matrices) if matrix is not None]
+    for axis, matrix in sorted(given, key=lambda pair: pair[1].shape[1] / pair[1].shape[2]):
+        matrix = matrix[:, None]  # (1 or B, 1, N, n)
         batch, channels, *sizes = volume.shape
         count = matrix.shape[2]
         if axis == 0:

@@ -36,7 +36,7 @@ def configure_new(is_started: bool = False, **given: Any) -> TrainConfig:
     (0.01, 0.001)
     """
     step = {"relative_step": STARTED_STEP} if is_started else {}
-    return TrainConfig(**step | (_with_average(given) if _has_budget(given) else given))
+    return TrainConfig(**step | _with_average(given))
 
 
 def configure_resumed(folder: Path, **given: Any) -> tuple[TrainConfig, Recipe]:

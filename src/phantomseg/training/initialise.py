@@ -51,7 +51,6 @@ def initialise(
     if not origin.resume and (folder / CHECKPOINT).exists():
         raise TrainingError(f"{folder} holds a run already; add --resume, or choose another folder")
     found = read_checkpoint(path) if origin.resume or origin.branch else None
-    device = templates.labels.device
     if found is None:
         return _new(recipe, templates, config, origin, processes)
     is_new_stage = origin.new_stage or origin.branch is not None
@@ -64,7 +63,7 @@ def initialise(
         _check_same_network(found, settings, path)
     else:
         check_same(found, settings, path)
-    state = _state(network, recipe, config, device)
+    state = _state(network, recipe, config, templates.labels.device)
     fill(state, found)
     state.rows = read_log(path.parent / "log.csv", state.step)
     if is_new_stage:

@@ -129,7 +129,7 @@ def _loop(
     supervised, pending = processes.wrap(state.network), PendingRows()
     batches = feed(series, processes.rank, run.workers, processes.world_size)
     begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
-    batch, seconds, stopped = next(batches), 0.0, False
+    batch, seconds, stopped = next(batches), state.seconds - state.stage_seconds, False
     while True:
         if processes.world_size == 1 or state.step % every == 0:  # all processes must decide alike
             seconds, stopped = processes.maximum(device, state.seconds - state.stage_seconds, stop.requested)
@@ -181,7 +181,8 @@ def _save(run: Run, state: TrainState, settings: dict[str, Any]) -> None:
 
 def _save_last(run: Run, state: TrainState, settings: dict[str, Any], config: TrainConfig, stop: Stop) -> None:
     _save(run, state, settings)
-    if state.step > state.stage_step and state.step % config.validate_every and not stop.requested:
+    due = state.step > state.stage_step and state.step % config.validate_every
+    if run.scores and due and not stop.requested:
         _validate(run, state)
         _save(run, state, settings)
 
@@ -194,7 +195,6 @@ def _validate(run: Run, state: TrainState) -> None:
 def _finish(run: Run, state: TrainState, model: Model, settings: dict[str, Any]) -> Model:
     model = dataclasses.replace(model, record={**summary(state, settings), "earlier": state.earlier})
     if run.processes.is_main:
-        write_log(run.folder / "log.csv", state.rows)
         if state.rows:
             draw_loss(run.folder / "loss.png", state.rows)
         save_model(run.folder / "model", model)

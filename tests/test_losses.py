@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from phantomseg.network import losses
 from phantomseg.network.losses import EPSILON, dice_cross_entropy
 
 
@@ -36,8 +37,11 @@ def test_absent_class_costs_no_dice() -> None:
     assert loss.item() == pytest.approx(math.log(2) + 0.5, abs=1e-5)
 
 
-@pytest.mark.parametrize("factor", [1, 2])
-def test_loss_and_gradient_equal_those_of_the_one_hot_volume(factor: int) -> None:
+@pytest.mark.parametrize(("factor", "chunk"), [(1, 2**13), (2, 2**13), (2, 7)])
+def test_loss_and_gradient_equal_those_of_the_one_hot_volume(
+    factor: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "CHUNK_ROWS", chunk)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 3, 4, 2, generator=generator).requires_grad_()
     target = torch.randint(0, 4, (2, 3 * factor, 4 * factor, 2 * factor), generator=generator).to(torch.uint8)

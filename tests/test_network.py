@@ -11,7 +11,7 @@ import torch
 
 from phantomseg.errors import ModelError
 from phantomseg.labels import label_set
-from phantomseg.network.fast import FastConfig, FastNet, double, fold, unfold
+from phantomseg.network.fast import FastConfig, FastNet, cropped, double, fold, pointwise_doubled, unfold_beside
 from phantomseg.network.model import Model, build_network, load_model, network_name, save_model
 from phantomseg.network.norms import Norms, kept
 from phantomseg.network.unet import UNet, UNetConfig
@@ -93,8 +93,34 @@ def test_every_weight_of_fast_learns() -> None:
 
 def test_fold_and_unfold_are_opposites() -> None:
     image = torch.rand(2, 1, 4, 6, 8)
-    assert torch.equal(unfold(fold(image)), image)
     assert fold(image)[0, :, 1, 2, 3].tolist() == image[0, 0, 2:4, 4:6, 6:8].flatten().tolist()
+    beside = torch.rand(2, 4, 6, 8, 1)
+    assert torch.equal(unfold_beside(fold(image).movedim(1, -1), beside), torch.cat([image.movedim(1, -1), beside], -1))
+
+
+@torch.no_grad()
+def test_pointwise_doubled_adds_what_both_convolutions_give() -> None:
+    fine, coarse = torch.nn.Conv3d(3, 2, 1), torch.nn.Conv3d(4, 2, 1)
+    x, y = torch.rand(2, 4, 6, 2, 3), torch.rand(2, 2, 3, 1, 4)
+    wanted = fine(x.movedim(-1, 1)) + double(coarse(y.movedim(-1, 1)))
+    assert torch.allclose(pointwise_doubled(fine, x, coarse, y).movedim(-1, 1), wanted, atol=1e-6)
+
+
+def test_gradients_written_by_hand_equal_finite_differences() -> None:
+    fine, coarse = torch.nn.Conv3d(3, 2, 1).double(), torch.nn.Conv3d(2, 2, 1).double()
+    x = torch.rand(1, 2, 4, 2, 3, dtype=torch.float64, requires_grad=True)
+    y = torch.rand(1, 1, 2, 1, 2, dtype=torch.float64, requires_grad=True)
+    folded = torch.rand(1, 1, 2, 1, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, y: pointwise_doubled(fine, x, coarse, y), (x, y))
+    assert torch.autograd.gradcheck(lambda folded: unfold_beside(folded, x.detach()[..., :1]), folded)
+
+
+def test_cropped_is_a_slice_and_so_is_its_gradient() -> None:
+    x = torch.rand(1, 3, 4, 2, 2, requires_grad=True)
+    part = cropped(x, (slice(1, 3), slice(0, 2), slice(0, 2)))
+    assert torch.equal(part, x[:, 1:3, :2]) and part.is_contiguous()
+    part.sum().backward()
+    assert x.grad is not None and x.grad[:, 1:3, :2].min() == 1 and x.grad.sum() == part.numel()
 
 
 def test_double_repeats_voxels() -> None:

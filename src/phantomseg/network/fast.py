@@ -132,18 +132,14 @@ class FastNet(nn.Module):
         rim = [(max(s.start - FOLD, 0), min(s.stop + FOLD, n)) for s, n in zip(block, image.shape[2:], strict=True)]
         wide_i, wide_j, wide_k = (slice(low, high) for low, high in rim)
         i, j, k = (slice(s.start - low, s.stop - low) for s, (low, _) in zip(block, rim, strict=True))
-        # slices of volumes whose channels are the last axis: gradients of other slices lose that order in memory
-        backbone = channels_last(encoded)[
-            (slice(None), *(slice(low // FOLD, high // FOLD) for low, high in rim))
-        ].contiguous()
-        features = channels_last(unfold(pointwise(self.detail, backbone).movedim(-1, 1)))
-        near = channels_last(image[:, :, wide_i, wide_j, wide_k]).to(features.dtype)
-        x = F.leaky_relu(self.head(torch.cat([features, near], dim=-1).movedim(-1, 1)), SLOPE)
+        backbone = cropped(channels_last(encoded), coarser((wide_i, wide_j, wide_k), FOLD))
+        near = channels_last(image[:, :, wide_i, wide_j, wide_k])
+        x = F.leaky_relu(self.head(unfold_beside(pointwise(self.detail, backbone), near).movedim(-1, 1)), SLOPE)
         for refine in self.refine:
             x = x + F.leaky_relu(refine(x), SLOPE)
-        x = channels_last(x)[:, i, j, k].contiguous()
-        coarse = backbone[(slice(None), *coarser((i, j, k), FOLD))].contiguous()
-        return add_doubled(pointwise(self.classify, x), pointwise(self.coarse, coarse)).movedim(-1, 1)
+        x = cropped(channels_last(x), (i, j, k))
+        coarse = cropped(backbone, coarser((i, j, k), FOLD))
+        return pointwise_doubled(self.classify, x, self.coarse, coarse).movedim(-1, 1)
 
     def supervised(self, image: torch.Tensor, block: Block) -> list[tuple[torch.Tensor, Block]]:
         """Logits at half resolution everywhere, and at full resolution in the block."""
@@ -157,35 +153,49 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.movedim(1, -1)
 
 
+def cropped(x: torch.Tensor, block: Block) -> torch.Tensor:
+    """A copy of the block of x (B, I, J, K, C).
+
+    By negative padding, whose gradient is written once; that of a slice is written once an axis.
+    """
+    ends = [(-s.start, s.stop - n) for s, n in zip(block, x.shape[1:4], strict=True)]
+    return F.pad(x, (0, 0, *ends[2], *ends[1], *ends[0]))
+
+
 def pointwise(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     """A 1³ convolution of (B, I, J, K, C) as a matrix product."""
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
-def add_doubled(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """`fine`, (B, 2i, 2j, 2k, C), plus `coarse`, (B, i, j, k, C), whose voxels are repeated; overwrites `fine`."""
-    result: torch.Tensor = _AddDoubled.apply(fine, coarse)
-    return result
+def pointwise_doubled(fine: nn.Conv3d, x: torch.Tensor, coarse: nn.Conv3d, y: torch.Tensor) -> torch.Tensor:
+    """1³ convolutions of x (B, 2i, 2j, 2k, C) and of y (B, i, j, k, D), each of whose voxels is repeated, added."""
+    rows: torch.Tensor = _AddDoubled.apply(pointwise(fine, x.flatten(0, 3)), pointwise(coarse, y))
+    return rows.view(*x.shape[:4], -1)
 
 
 class _AddDoubled(torch.autograd.Function):
-    """Its gradient by hand: automatic differentiation sums over repeated voxels ten times as slowly."""
+    """Add (B, i, j, k, C), whose voxels are repeated, to rows (B·2i·2j·2k, C), which it overwrites.
+
+    Rows, since torch would copy the gradient of a view that is overwritten four times. Its gradient is by hand, as
+    automatic differentiation sums over repeated voxels ten times as slowly.
+    """
 
     @staticmethod
-    def forward(ctx: Any, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, rows: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        ctx.shape = coarse.shape
         batch, i, j, k, channels = coarse.shape
         # repeated along one axis first, so that what is added is a long run of memory
-        rows = coarse.repeat_interleave(2, dim=3).view(batch, i, 1, j, 1, 2 * k * channels)
-        fine.view(batch, i, 2, j, 2, 2 * k * channels).add_(rows)
-        ctx.mark_dirty(fine)
-        return fine
+        lines = coarse.repeat_interleave(2, dim=3).view(batch, i, 1, j, 1, 2 * k * channels)
+        rows.view(batch, i, 2, j, 2, 2 * k * channels).add_(lines)
+        ctx.mark_dirty(rows)
+        return rows
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        batch, i, j, k, channels = gradient.shape
-        lines = gradient.reshape(batch, i // 2, 2, j // 2, 2, k * channels)
+        batch, i, j, k, channels = ctx.shape
+        lines = gradient.reshape(batch, i, 2, j, 2, 2 * k * channels)
         line = (lines[:, :, 0, :, 0] + lines[:, :, 0, :, 1]).add_(lines[:, :, 1, :, 0]).add_(lines[:, :, 1, :, 1])
-        pairs = line.view(batch, i // 2, j // 2, k // 2, 2, channels)
+        pairs = line.view(batch, i, j, k, 2, channels)
         return gradient, pairs[..., 0, :] + pairs[..., 1, :]
 
 
@@ -196,10 +206,29 @@ def fold(image: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, FOLD**3, i // FOLD, j // FOLD, k // FOLD)
 
 
-def unfold(x: torch.Tensor) -> torch.Tensor:
-    """Channels as blocks of 2³ voxels: (B, 8·D, i, j, k) to (B, D, 2i, 2j, 2k)."""
-    batch, channels, i, j, k = x.shape
-    depth = channels // FOLD**3
-    # channels stay last in memory, as the convolutions want them
-    x = channels_last(x).reshape(batch, i, j, k, FOLD, FOLD, FOLD, depth).permute(0, 1, 4, 2, 5, 3, 6, 7)
-    return x.reshape(batch, FOLD * i, FOLD * j, FOLD * k, depth).movedim(-1, 1)
+def unfold_beside(x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Channels as blocks of 2³ voxels, the image as one more: (B, i, j, k, 8·D), (B, 2i, 2j, 2k, 1) to (…, D + 1)."""
+    result: torch.Tensor = _UnfoldBeside.apply(x, image)
+    return result
+
+
+class _UnfoldBeside(torch.autograd.Function):
+    """Written once, straight to its place; joining the unfolded channels to the image copies them once more."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        depth = x.shape[-1] // FOLD**3
+        y = x.new_empty(*image.shape[:4], depth + 1)
+        _blocks(y).copy_(x.view(*x.shape[:4], FOLD, FOLD, FOLD, depth).permute(0, 1, 4, 2, 5, 3, 6, 7))
+        y[..., depth:] = image
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _blocks(gradient).permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4), None
+
+
+def _blocks(y: torch.Tensor) -> torch.Tensor:
+    """All channels but the last of (B, 2i, 2j, 2k, D + 1) as (B, i, 2, j, 2, k, 2, D)."""
+    batch, i, j, k, _ = y.shape
+    return y[..., :-1].view(batch, i // FOLD, FOLD, j // FOLD, FOLD, k // FOLD, FOLD, -1)

@@ -6,6 +6,7 @@ four times as often.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ EPSILON = 1e-5
 EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
 FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
-CHUNK_ROWS = 2**16
+CHUNK_ROWS = 2**13
 CHUNKED = ("cpu",)  # devices with a cache to stay in
 EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 
@@ -40,8 +41,8 @@ def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
     factor = target.shape[1] // logits.shape[2]
     rows = logits.movedim(1, -1).reshape(batch, -1, classes)  # (B, N, C), a view for channels_last_3d
     parts = parts_of(target, factor).long().reshape(batch, rows.shape[1], -1)  # (B, N, f³)
-    losses = [_DiceCrossEntropy.apply(row, part) for row, part in zip(rows, parts, strict=True)]
-    return torch.stack(losses).mean()
+    losses: torch.Tensor = _DiceCrossEntropy.apply(rows, parts)
+    return losses.mean()
 
 
 def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) -> torch.Tensor:
@@ -71,63 +72,85 @@ def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) ->
 
 
 class _DiceCrossEntropy(torch.autograd.Function):
-    """One sample: logits (N, C) and the F classes that share each voxel, (N, F).
+    """Losses (B,) of logits (B, N, C), whose voxels hold F classes each, (B, N, F).
 
-    On a CPU it is worked out in chunks of rows that stay in the cache.
+    On a CPU both passes work in chunks of voxels that stay in the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
-        """Loss; keeps the gradient, which the softmax gives almost for free."""
-        classes, share = rows.shape[1], 1 / parts.shape[1]
-        chunk = CHUNK_ROWS if rows.device.type in CHUNKED else len(rows)
-        # summed one by one, so float32 would lose half a per cent over a million voxels
-        exact = torch.float32 if rows.device.type == "mps" else torch.float64
-        overlap, count, size, logs = (rows.new_zeros(n, dtype=exact) for n in (classes, classes, classes, 1))
-        kept: list[torch.Tensor] = []
-        for logits, part in zip(rows.split(chunk), parts.split(chunk), strict=True):
-            p = logits.float().softmax(-1)
-            kept += [p] if rows.requires_grad else []
-            p_part = p.gather(1, part)
-            overlap += _by_class(part, p_part, classes, exact)
-            count += _by_class(part, torch.ones_like(p_part), classes, exact) * share
-            size += p.sum(0)
-            # clamped where float32 rounds to zero, as log(0) would hide what happened
-            logs += p_part.clamp(min=1e-30).log().sum()
-        present = (count > 0).to(exact)
-        weight = present / present.sum()
-        size += count + EPSILON
-        dice = (2 * share * overlap + EPSILON) / size
-        if kept:
-            hit, each = (-2 * share * weight / size).float(), (weight * dice / size + 1 / len(rows)).float()
-            gradient = torch.empty_like(rows)
-            for p, part, into in zip(kept, parts.split(chunk), gradient.split(chunk), strict=True):
-                into.copy_(_gradient(p, part, hit, each, len(rows)))
-            ctx.save_for_backward(gradient)
-        return (1 - logs[0] / parts.numel() - (dice * weight).sum()).float()
+    def forward(ctx: Any, logits: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+        """Losses; keeps the softmax and what the gradient needs of each class."""
+        probabilities = torch.empty_like(logits, dtype=torch.float32)
+        results = [_loss(*sample) for sample in zip(logits, parts, probabilities, strict=True)]
+        losses, hit, each = (torch.stack(values) for values in zip(*results, strict=True))
+        ctx.format = logits.dtype
+        ctx.save_for_backward(probabilities, parts, hit, each)
+        return losses
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Scale what forward kept."""
-        (kept,) = ctx.saved_tensors
-        return kept * gradient.to(kept.dtype), None
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Gradient with respect to the logits."""
+        probabilities, parts, hit, each = ctx.saved_tensors
+        gradients = torch.empty_like(probabilities, dtype=ctx.format)
+        for sample in zip(probabilities, parts, hit, each, scale, gradients, strict=True):
+            _gradient(*sample)
+        return gradients, None
 
 
-def _by_class(parts: torch.Tensor, values: torch.Tensor, classes: int, exact: torch.dtype) -> torch.Tensor:
+def _loss(
+    logits: torch.Tensor, parts: torch.Tensor, probabilities: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Loss of one sample, whose softmax is written to `probabilities`, and what its gradient is made of.
+
+    dLoss/dp of class c is `each[c] − 1/N` and, for each part of the voxel that is of class c, `hit[c]` and what the
+    cross-entropy adds.
+    """
+    classes, share = logits.shape[1], 1 / parts.shape[1]
+    # summed one by one, so float32 would lose half a per cent over a million voxels
+    exact = torch.float32 if logits.device.type == "mps" else torch.float64
+    overlap, count, size, logs = (logits.new_zeros(n, dtype=exact) for n in (classes, classes, classes, 1))
+    for chunk, part, p in _chunks(logits, parts, probabilities):
+        torch.softmax(chunk.float(), -1, out=p)
+        p_part = p.gather(1, part)
+        overlap += _by_class(part, p_part, classes)
+        count += _by_class(part, torch.ones_like(p_part), classes)
+        size += p.sum(0)
+        # clamped where float32 rounds to zero, as log(0) would hide what happened
+        logs += p_part.clamp_(min=1e-30).log_().sum()
+    present = (count > 0).to(exact)
+    weight = present / present.sum()
+    size += share * count + EPSILON
+    dice = (2 * share * overlap + EPSILON) / size
+    loss = 1 - logs[0] / parts.numel() - (dice * weight).sum()
+    hit, each = -2 * share * weight / size, weight * dice / size + 1 / len(logits)
+    return loss.float(), hit.float(), each.float()
+
+
+def _gradient(
+    probabilities: torch.Tensor,
+    parts: torch.Tensor,
+    hit: torch.Tensor,
+    each: torch.Tensor,
+    scale: torch.Tensor,
+    into: torch.Tensor,
+) -> None:
+    """Write the gradient of one sample, `scale` times; the softmax turns g = dLoss/dp into p · (g − Σ g·p)."""
+    hit, each, voxel = hit * scale, each * scale, scale / len(parts)
+    for p, part, out in _chunks(probabilities, parts, into):
+        hits = hit.index_select(0, part.flatten()).view(part.shape) * p.gather(1, part)
+        mean = (p @ each[:, None]).sub_(voxel).add_(hits.sum(1, keepdim=True))
+        out.copy_((each - mean).mul_(p).scatter_add_(1, part, hits.sub_(voxel / part.shape[1])))
+
+
+def _chunks(*rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    count = CHUNK_ROWS if rows[0].device.type in CHUNKED else len(rows[0])
+    return zip(*(values.split(count) for values in rows), strict=True)
+
+
+def _by_class(parts: torch.Tensor, values: torch.Tensor, classes: int) -> torch.Tensor:
     """Sum of the values (n, F) of each class, (C,)."""
     if parts.device.type in CHUNKED:
-        return torch.bincount(parts.flatten(), values.flatten().to(exact), classes)
-    # a GPU would have to be waited for to see how many bins there are
-    return values.new_zeros(len(parts), classes).scatter_add_(1, parts, values).sum(0, dtype=exact)
-
-
-def _gradient(p: torch.Tensor, parts: torch.Tensor, hit: torch.Tensor, each: torch.Tensor, voxels: int) -> torch.Tensor:
-    """Gradient with respect to the logits of a chunk, (n, C), which overwrites `p`.
-
-    dLoss/dp of class c is `each[c] − 1/voxels` and, for each part of the voxel that is of class c, `hit[c]` and what
-    the cross-entropy adds; the softmax turns g into p · (g − Σ g·p).
-    """
-    hits = hit[parts] * p.gather(1, parts)
-    mean = (p @ each)[:, None] - 1 / voxels + hits.sum(1, keepdim=True)
-    p.mul_(each - mean)
-    return p.scatter_add_(1, parts, hits - 1 / (voxels * parts.shape[1]))
+        exact = values.flatten().double()
+        return exact.new_zeros(classes).scatter_add_(0, parts.flatten(), exact)
+    # into single sums a GPU would add voxel after voxel
+    return values.new_zeros(len(parts), classes).scatter_add_(1, parts, values).sum(0, dtype=torch.float32)

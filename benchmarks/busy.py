@@ -1,6 +1,6 @@
 """Seconds alone and beside one busy neighbour: `segment`, `strip`, and a step of training.
 
-    python benchmarks/busy.py [--threads 2] [--runs 3] [--templates LABEL_MAPS]
+    python benchmarks/busy.py [--threads 2] [--runs 3] [--templates LABEL_MAPS] [--only "training step"]
 
 The neighbour is one endless loop in a session of its own, as another user's work, a service or a container is: Linux
 then shares the cores between sessions, not between threads. Rows: threads that wait for each other sleep, as the
@@ -27,6 +27,7 @@ WAYS = {
     "torch first": ("import torch; import phantomseg", {}),
     "spinning": (FIRST, {"OMP_WAIT_POLICY": "ACTIVE"}),
 }
+KINDS = ["segment", "strip", "training step"]
 LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**7): pass"
 
 
@@ -99,8 +100,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--templates", type=Path)
+    parser.add_argument("--only", choices=KINDS)
     arguments = parser.parse_args()
-    kinds = ["segment", "strip"] + (["training step"] if arguments.templates else [])
+    kinds = [arguments.only] if arguments.only else KINDS if arguments.templates else KINDS[:2]
     print(f"| {arguments.threads} threads, median of {arguments.runs} | waiting threads | alone, s | busy, s | times |")
     print("|---|---|---|---|---|")
     for kind in kinds:

@@ -64,6 +64,15 @@ def test_card_shows_runs_tables_notes_and_pictures(trained: Path, tmp_path: Path
     assert "None that is known." in text and "![Loss over steps](../loss.png)" in text
 
 
+def test_card_says_that_weights_were_averaged(trained: Path, tmp_path: Path) -> None:
+    model = load_model(trained)
+    write_card(tmp_path / "one.md", "one", model, None, [], [])
+    averaged = replace(model, record={**model.record, "averaged": ["abc", "def"]})
+    write_card(tmp_path / "two.md", "two", averaged, None, [], [])
+    assert "mean of" not in (tmp_path / "one.md").read_text()
+    assert "| weights | mean of 2 models of these runs |" in (tmp_path / "two.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -80,6 +80,8 @@ def _facts(model: Model) -> str:
         ("steps, samples", f"{sum(r['steps'] for r in runs):,}, {sum(r['steps'] * _batch(r) for r in runs):,}"),
         ("training time", f"{sum(r['minutes'] for r in runs):.0f} minutes in {len(runs)} runs"),
     ]
+    if "averaged" in model.record:
+        rows.append(("weights", f"mean of {len(model.record['averaged'])} models of these runs"))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
 
 

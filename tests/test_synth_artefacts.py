@@ -13,7 +13,7 @@ from phantomseg.rng import Constant, sample_rng
 from phantomseg.synth.artefacts import Artefacts, ArtefactSettings, apply_artefacts, draw_artefacts
 from phantomseg.synth.channels import channel
 from phantomseg.synth.slab import Slab, SlabSettings, draw_slab, repeat_faces
-from phantomseg.synth.view import View, ViewSettings, draw_view, seen, wrap_around
+from phantomseg.synth.view import View, ViewSettings, draw_view, hide_unseen, seen, wrap_around
 
 NOTHING = Artefacts(0, 0.0, 0.0, 0.0, 4, 0.0, 0, 0.0, 4.0, False, 1.0, 5)
 EVERYTHING_SEEN = View((0.0,) * 3, (0.0,) * 3, 0, 0.0, None, 0.0)
@@ -90,22 +90,31 @@ def test_artefacts_are_drawn_as_often_as_the_recipe_says() -> None:
 
 
 def test_view_cuts_the_shares_it_drew() -> None:
-    labels = torch.zeros(1, 20, 10, 10, dtype=torch.uint8)
-    keep = seen(labels, [replace(EVERYTHING_SEEN, low=(0.1, 0.0, 0.0), high=(0.2, 0.0, 0.3))])[0]
+    labels = torch.zeros(20, 10, 10, dtype=torch.uint8)
+    cut = replace(EVERYTHING_SEEN, low=(0.1, 0.0, 0.0), high=(0.2, 0.0, 0.3))
+    keep = seen(labels, cut)
     assert keep.sum() == 14 * 10 * 7 and keep[2:16, :, :7].all()
-    assert seen(labels, [EVERYTHING_SEEN]).all()
-    assert seen(labels.repeat_interleave(2, 1), [EVERYTHING_SEEN], per_mm=2).shape == (1, 20, 5, 5)
+    assert seen(labels, EVERYTHING_SEEN).all() and EVERYTHING_SEEN.is_whole and not cut.is_whole
+
+
+def test_what_is_not_seen_is_zero_in_image_and_target() -> None:
+    cut = replace(EVERYTHING_SEEN, high=(0.5, 0.0, 0.0))
+    image = torch.ones(2, 1, 4, 3, 2)
+    target, labels = (torch.ones(2, 8, 6, 4, dtype=torch.uint8) for _ in range(2))  # twice as fine
+    hide_unseen(image, target, labels, [cut, EVERYTHING_SEEN])
+    assert image[0, 0, :2].all() and not image[0, 0, 2:].any() and image[1].all()
+    assert target[0, :4].all() and not target[0, 4:].any() and target[1].all()
 
 
 def test_defacing_cuts_in_front_of_and_below_the_brain() -> None:
-    labels = torch.full((1, 20, 40, 40), channel(507), dtype=torch.uint8)
-    labels[:, 5:15, 5:25, 15:35] = channel(2)
-    keep = seen(labels, [replace(EVERYTHING_SEEN, deface_margin_mm=5.0, deface_angle_deg=0.0)])[0]
+    labels = torch.full((20, 40, 40), channel(507), dtype=torch.uint8)
+    labels[5:15, 5:25, 15:35] = channel(2)
+    keep = seen(labels, replace(EVERYTHING_SEEN, deface_margin_mm=5.0, deface_angle_deg=0.0))
     assert keep[:, :30].all() and not keep[:, 30:].any()  # the brain ends at 24; 5 mm on is kept
-    tilted = seen(labels, [replace(EVERYTHING_SEEN, deface_margin_mm=5.0, deface_angle_deg=45.0)])[0]
-    assert tilted[labels[0] == channel(2)].all() and not tilted[10, 39, 0] and tilted[10, 0, 39]
-    no_brain = torch.zeros(1, 4, 4, 4, dtype=torch.uint8)
-    assert seen(no_brain, [replace(EVERYTHING_SEEN, deface_margin_mm=1.0)]).all()
+    tilted = seen(labels, replace(EVERYTHING_SEEN, deface_margin_mm=5.0, deface_angle_deg=45.0))
+    assert tilted[labels == channel(2)].all() and not tilted[10, 39, 0] and tilted[10, 0, 39]
+    no_brain = torch.zeros(4, 4, 4, dtype=torch.uint8)
+    assert seen(no_brain, replace(EVERYTHING_SEEN, deface_margin_mm=1.0)).all()
 
 
 def test_wrapped_slab_is_added_to_the_other_side_and_lost_on_its_own() -> None:
@@ -113,7 +122,7 @@ def test_wrapped_slab_is_added_to_the_other_side_and_lost_on_its_own() -> None:
     view = draw_view(ViewSettings(wrap_probability=1.0, wrap_share=Constant(0.2)), sample_rng(0, 4))
     view = replace(view, wrap_axis=0, high=(0.2, 0.0, 0.0))
     assert wrap_around(image, [view]).flatten().tolist() == [8.0, 10.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
-    assert seen(torch.zeros(1, 10, 1, 1, dtype=torch.uint8), [view]).flatten().tolist() == [True] * 8 + [False] * 2
+    assert seen(torch.zeros(10, 1, 1, dtype=torch.uint8), view).flatten().tolist() == [True] * 8 + [False] * 2
 
 
 def test_views_are_drawn_as_often_as_the_recipe_says() -> None:

@@ -287,9 +287,9 @@ def test_noise_is_drawn_before_upsampling() -> None:
     assert noisy.diff(dim=0).std() < 0.5 * noisy.diff(dim=1).std()
 
 
-@pytest.mark.parametrize(("coils", "floor"), [(0, 0.0), (1, 1.2533), (4, 2.7416)])
+@pytest.mark.parametrize(("coils", "floor"), [(0, 0.0), (1, 1.2533), (2, 1.8800), (4, 2.7416)])
 def test_noise_of_a_magnitude_image_has_its_floor(coils: int, floor: float) -> None:
-    # means of the chi distribution with 2 and 8 degrees of freedom: √(π/2), and √(π/2) · 35/16
+    # means of the chi distribution with 2, 4 and 8 degrees of freedom: √(π/2) times 1, 3/2 and 35/16
     look = Resolution((1.0,) * 3, (0.0,) * 3, 0.1, 3, coils)
     noisy = acquire(torch.zeros(1, 1, 40, 40, 40), [look])
     assert noisy.mean().item() == pytest.approx(0.1 * floor, abs=0.003)

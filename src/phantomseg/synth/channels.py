@@ -49,9 +49,25 @@ def replaced(labels: torch.Tensor, new: Mapping[int, int]) -> torch.Tensor:
 
 def look_up(labels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """Entry of a table (N,) for each label, same shape."""
+    if labels.device.type == "cpu" and labels.dtype == torch.uint8 and table.itemsize == 1 and labels.numel():
+        return _translate(labels, table)
     return table.index_select(0, labels.reshape(-1).int()).view(labels.shape)
+
+
+def _translate(labels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """The same of single bytes by Python's own loop: twice as fast as by 32-bit indices."""
+    entries = bytes(table.view(torch.uint8).tolist()).ljust(256, b"\0")
+    found = bytearray(labels.contiguous().numpy()).translate(entries)
+    return torch.frombuffer(found, dtype=table.dtype).view(labels.shape)
 
 
 def every_mm(labels: torch.Tensor, per_mm: int) -> torch.Tensor:
     """One voxel a mm of labels (B, I, J, K) at `per_mm` voxels a mm."""
     return labels[:, ::per_mm, ::per_mm, ::per_mm]
+
+
+def refined(volume: torch.Tensor, times: int) -> torch.Tensor:
+    """Volume (B, I, J, K) with each voxel repeated along every axis."""
+    for axis in (1, 2, 3) if times > 1 else ():
+        volume = volume.repeat_interleave(times, axis)
+    return volume

@@ -14,7 +14,7 @@ from phantomseg.rng import sample_rng
 from phantomseg.synth import fillings, pumba
 from phantomseg.synth.artefacts import apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import apply_bias, draw_bias
-from phantomseg.synth.channels import every_mm
+from phantomseg.synth.channels import refined
 from phantomseg.synth.findings import apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
 from phantomseg.synth.pose import draw_pose, look_up
@@ -27,10 +27,10 @@ from phantomseg.synth.shape import apply_shape, draw_shape
 from phantomseg.synth.shapes import draw_shapes
 from phantomseg.synth.slab import draw_slab, repeat_faces
 from phantomseg.synth.source import BORDER, SHAPES, target_channels
-from phantomseg.synth.strip import apply_strip, are_masked, draw_strip, look_up_each, mirror_channels
+from phantomseg.synth.strip import apply_strip, before_masking, draw_strip, look_up_each, mask_stripped, mirror_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import draw_tissues, paint, without_texture
-from phantomseg.synth.view import draw_view, seen, wrap_around
+from phantomseg.synth.view import draw_view, hide_unseen, wrap_around
 
 
 def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> SampleDraw:
@@ -74,14 +74,13 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     if templates.images is not None:
         return apply_to_scans(draws, templates)
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
-    labels = label_maps(draws, templates)
+    poses, labels = taken(d.pose for d in draws), label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := taken(d.shape for d in draws)) else labels
     labels = apply_findings(labels, findings, per_mm) if (findings := taken(d.findings for d in draws)) else labels
-    if poses := taken(d.pose for d in draws):
+    if any(pose.swapped for pose in poses):
         labels = look_up_each(labels, [mirror_channels(pose.swapped) for pose in poses])
     kept = apply_strip(labels, strips, per_mm, source) if (strips := taken(d.strip for d in draws)) else labels
-    masked = are_masked(strips, labels.device) if strips else None
-    painted = torch.where(masked, labels, kept) if masked is not None else labels
+    painted = before_masking(labels, kept, strips) if strips else labels
     image = paint(painted, [d.tissues for d in draws], per_mm, source)
     image = F.avg_pool3d(image, per_mm) if per_mm > 1 else image
     image = apply_bias(image, biases) if (biases := taken(d.bias for d in draws)) else image
@@ -92,12 +91,10 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = acquire(image, looks) if (looks := taken(d.resolution for d in draws)) else image
     target = look_up_each(kept, [target_channels(d.target, source, _keeps_fluid(d)) for d in draws])
     image = rescale(image)
-    if masked is not None:
-        image = image.masked_fill((masked & (every_mm(kept, per_mm) == 0))[:, None], 0)
+    if strips:
+        mask_stripped(image, kept, strips, per_mm)
     if views:
-        visible = seen(kept, views, per_mm, source)
-        image = image * visible[:, None]
-        target = target * refined(visible, per_mm)
+        hide_unseen(image, target, kept, views, source)
     if slabs := taken(d.slab for d in draws):
         repeat_faces(image[:, 0], slabs)
         repeat_faces(target, slabs, per_mm)
@@ -131,13 +128,6 @@ def with_border(mask: torch.Tensor) -> torch.Tensor:
     """
     outside = F.max_pool3d((mask == 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
     return torch.where(outside & (mask > 0), torch.full_like(mask, 2), mask)
-
-
-def refined(volume: torch.Tensor, times: int) -> torch.Tensor:
-    """Volume (B, I, J, K) with each voxel repeated along every axis."""
-    for axis in (1, 2, 3) if times > 1 else ():
-        volume = volume.repeat_interleave(times, axis)
-    return volume
 
 
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:

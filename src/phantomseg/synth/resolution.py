@@ -93,19 +93,28 @@ def acquire(image: torch.Tensor, resolutions: list[Resolution]) -> torch.Tensor:
 def _add_noise(volume: torch.Tensor, resolution: Resolution) -> None:
     """Add noise to the measured volume (I, J, K), in place."""
     shape, device = tuple(volume.shape), volume.device
-    parts = max(1, 2 * resolution.coils)
-    seeds = [resolution.noise_seed + part for part in range(parts)]
     scale = torch.tensor(resolution.noise_std, device=device)
     if resolution.g_factor_log_std:
         rng = np.random.default_rng(resolution.noise_seed)
         field = smooth_noise(rng, shape, max(shape) / 2, device)
         scale = scale * field.mul_(resolution.g_factor_log_std).exp_()
-    volume += scale * voxel_noise(seeds[:1], shape, device)[0]
+    volume.addcmul_(voxel_noise([resolution.noise_seed], shape, device)[0], scale)
     if resolution.coils:
-        square = volume.square()
-        for seed in seeds[1:]:
-            square += (scale * voxel_noise([seed], shape, device)[0]).square()
-        volume.copy_(square.sqrt_())
+        volume.square_()
+        imaginary = voxel_noise([resolution.noise_seed + 1], shape, device)[0].mul_(scale)
+        volume.addcmul_(imaginary, imaginary)
+        if pairs := resolution.coils - 1:
+            volume.addcmul_(_squared_pairs(resolution.noise_seed + 2, pairs, volume), scale.square())
+        volume.sqrt_()
+
+
+def _squared_pairs(seed: int, pairs: int, like: torch.Tensor) -> torch.Tensor:
+    """Sum of the squares of `pairs` pairs of standard normal values a voxel: −2 · log of a product of uniform ones."""
+    generator = torch.Generator(like.device).manual_seed(seed)
+    product = torch.ones_like(like)
+    for _ in range(pairs):
+        product.mul_(torch.empty_like(like).uniform_(generator=generator))
+    return product.clamp_(min=torch.finfo(like.dtype).tiny).log_().mul_(-2)
 
 
 def _slices(count: int, spacing_mm: float) -> int:

@@ -11,7 +11,7 @@ import torch
 from phantomseg.image.distance import LONGEST_REACH, squared_distance
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, Uniform
-from phantomseg.synth.channels import look_up
+from phantomseg.synth.channels import every_mm, look_up
 from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
 
 
@@ -65,9 +65,17 @@ def _strip_one(labels: torch.Tensor, strip: Strip, per_mm: int, source: str) -> 
     return labels * kept
 
 
-def are_masked(strips: list[Strip], device: torch.device) -> torch.Tensor:
-    """Which samples are stripped after they were acquired, boolean (B, 1, 1, 1)."""
-    return torch.tensor([strip.masked for strip in strips], device=device)[:, None, None, None]
+def before_masking(labels: torch.Tensor, kept: torch.Tensor, strips: list[Strip]) -> torch.Tensor:
+    """What is acquired, (B, I, J, K): all labels of samples that are masked afterwards, of others what was kept."""
+    each = zip(labels, kept, strips, strict=True)
+    return torch.stack([whole if strip.masked else part for whole, part, strip in each])
+
+
+def mask_stripped(image: torch.Tensor, kept: torch.Tensor, strips: list[Strip], per_mm: int = 1) -> None:
+    """Zero what acquired images (B, 1, I, J, K) show outside what was kept, where that is masked, in place."""
+    for volume, labels, strip in zip(image[:, 0], every_mm(kept, per_mm), strips, strict=True):
+        if strip.masked:
+            volume.masked_fill_(labels == 0, 0)
 
 
 @cache
@@ -79,7 +87,5 @@ def mirror_channels(flip: bool) -> np.ndarray:
 
 def look_up_each(labels: torch.Tensor, tables: list[np.ndarray]) -> torch.Tensor:
     """Replace the channels (B, I, J, K), uint8, of each sample by its own table."""
-    stacked = torch.from_numpy(np.stack(tables)).to(labels.device)
-    shift = torch.arange(len(tables), device=labels.device, dtype=torch.int32) * stacked.shape[1]
-    index = labels.int() + shift[:, None, None, None]
-    return stacked.view(-1).index_select(0, index.view(-1)).view(labels.shape)
+    pairs = zip(labels, tables, strict=True)
+    return torch.stack([look_up(volume, torch.from_numpy(table).to(labels.device)) for volume, table in pairs])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phantomseg.rng import Distribution, Uniform
-from phantomseg.synth.channels import every_mm, look_up
+from phantomseg.synth.channels import look_up, refined
 from phantomseg.synth.source import TEMPLATES, brain_channels
 
 
@@ -39,6 +39,11 @@ class View:
     deface_margin_mm: float | None
     deface_angle_deg: float
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is hidden."""
+        return not any(self.low) and not any(self.high) and self.deface_margin_mm is None
+
 
 def draw_view(settings: ViewSettings, rng: np.random.Generator) -> View:
     """Draw what the scan covers."""
@@ -66,13 +71,23 @@ def draw_view(settings: ViewSettings, rng: np.random.Generator) -> View:
     )
 
 
-def seen(labels: torch.Tensor, views: list[View], per_mm: int = 1, source: str = TEMPLATES) -> torch.Tensor:
-    """Which voxels of 1 mm each scan shows, boolean (B, I, J, K), from labels at `per_mm` voxels a mm."""
-    each = zip(every_mm(labels, per_mm), views, strict=True)
-    return torch.stack([_seen_one(volume, view, source) for volume, view in each])
+def hide_unseen(
+    image: torch.Tensor, target: torch.Tensor, labels: torch.Tensor, views: list[View], source: str = TEMPLATES
+) -> None:
+    """Zero what each scan does not show, in place, in images (B, 1, I, J, K) and in targets.
+
+    Labels (B, p·I, p·J, p·K) are channels of the source; targets are as fine as these.
+    """
+    per_mm = labels.shape[1] // image.shape[2]
+    for volume, wanted, fine, view in zip(image[:, 0], target, labels, views, strict=True):
+        if not view.is_whole:
+            visible = seen(fine[::per_mm, ::per_mm, ::per_mm], view, source)
+            volume *= visible
+            wanted *= refined(visible[None], per_mm)[0]
 
 
-def _seen_one(labels: torch.Tensor, view: View, source: str) -> torch.Tensor:
+def seen(labels: torch.Tensor, view: View, source: str = TEMPLATES) -> torch.Tensor:
+    """Which voxels a scan shows, boolean (I, J, K), from labels of 1 mm."""
     keep = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
     ends = zip(labels.shape, view.low, view.high, strict=True)
     inside = tuple(slice(round(n * low), n - round(n * high)) for n, low, high in ends)

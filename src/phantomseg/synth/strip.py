@@ -87,5 +87,5 @@ def mirror_channels(flip: bool) -> np.ndarray:
 
 def look_up_each(labels: torch.Tensor, tables: list[np.ndarray]) -> torch.Tensor:
     """Replace the channels (B, I, J, K), uint8, of each sample by its own table."""
-    pairs = zip(labels, tables, strict=True)
-    return torch.stack([look_up(volume, torch.from_numpy(table).to(labels.device)) for volume, table in pairs])
+    stacked = torch.from_numpy(np.stack(tables)).to(labels.device)
+    return torch.stack([look_up(volume, table) for volume, table in zip(labels, stacked, strict=True)])

@@ -47,7 +47,7 @@ def main() -> None:
     state = TrainState(network, network, build_optimisers(network, "muon", 1e-3, 1e-3))
     config, supervised = TrainConfig(steps=1), Supervised(network)
     if arguments.compile:
-        network.encode = torch.compile(network.encode)
+        network.encode = torch.compile(network.encode, dynamic=False)
     seconds: dict[str, list[float]] = defaultdict(list)
     for index in range(NOT_COUNTED + arguments.steps):
         marks = [time.perf_counter()]

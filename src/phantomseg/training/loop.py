@@ -113,7 +113,8 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
         settings["hardware"] = hardware(templates.labels.device)
         run.processes.check_same_step(templates.labels.device, state.step)
         if run.compile:
-            state.network.encode = torch.compile(state.network.encode)  # type: ignore[assignment,arg-type]
+            # torch 2.13 cannot compile it for sizes that vary, which a second run in this process would lead to
+            state.network.encode = torch.compile(state.network.encode, dynamic=False)  # type: ignore[assignment,arg-type]
         series = Series(recipe, templates, config.seed, config.batch, state.samples)
         with stop_on_interrupt() as stop:
             _loop(series, config, run, state, settings, stop)

@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--templates", type=Path)
     parser.add_argument("--only", choices=KINDS)
     arguments = parser.parse_args()
+    if arguments.only == KINDS[2] and not arguments.templates:
+        parser.error("a training step needs --templates")
     kinds = [arguments.only] if arguments.only else KINDS if arguments.templates else KINDS[:2]
     print(f"| {arguments.threads} threads, median of {arguments.runs} | waiting threads | alone, s | busy, s | times |")
     print("|---|---|---|---|---|")

@@ -176,8 +176,8 @@ def pointwise_doubled(fine: nn.Conv3d, x: torch.Tensor, coarse: nn.Conv3d, y: to
 class _AddDoubled(torch.autograd.Function):
     """Add (B, i, j, k, C), whose voxels are repeated, to rows (B·2i·2j·2k, C), which it overwrites.
 
-    Rows, since torch would copy the gradient of a view that is overwritten four times. Its gradient is by hand, as
-    automatic differentiation sums over repeated voxels ten times as slowly.
+    Rows, not a view of them: where a view is overwritten, torch copies its gradient four times. The gradient is by
+    hand, as automatic differentiation sums over repeated voxels ten times as slowly.
     """
 
     @staticmethod

@@ -153,4 +153,4 @@ def _by_class(parts: torch.Tensor, values: torch.Tensor, classes: int) -> torch.
         exact = values.flatten().double()
         return exact.new_zeros(classes).scatter_add_(0, parts.flatten(), exact)
     # into single sums a GPU would add voxel after voxel
-    return values.new_zeros(len(parts), classes).scatter_add_(1, parts, values).sum(0, dtype=torch.float32)
+    return values.new_zeros(len(parts), classes).scatter_add_(1, parts, values).sum(0)

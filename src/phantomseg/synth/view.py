@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phantomseg.rng import Distribution, Uniform
-from phantomseg.synth.channels import look_up, refined
+from phantomseg.synth.channels import every_mm, look_up, refined
 from phantomseg.synth.source import TEMPLATES, brain_channels
 
 
@@ -79,9 +79,9 @@ def hide_unseen(
     Labels (B, p·I, p·J, p·K) are channels of the source; targets are as fine as these.
     """
     per_mm = labels.shape[1] // image.shape[2]
-    for volume, wanted, fine, view in zip(image[:, 0], target, labels, views, strict=True):
+    for volume, wanted, channels, view in zip(image[:, 0], target, every_mm(labels, per_mm), views, strict=True):
         if not view.is_whole:
-            visible = seen(fine[::per_mm, ::per_mm, ::per_mm], view, source)
+            visible = seen(channels, view, source)
             volume *= visible
             wanted *= refined(visible[None], per_mm)[0]
 

@@ -26,7 +26,7 @@ from phantomseg.synth.templates import load_templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.optimiser import build_optimisers
 from phantomseg.training.state import TrainState
-from phantomseg.training.step import Supervised, batch_loss, detail_block
+from phantomseg.training.step import Supervised, batch_loss, compile_encoder, detail_block
 
 SEED = 77
 NOT_COUNTED = 10
@@ -47,7 +47,7 @@ def main() -> None:
     state = TrainState(network, network, build_optimisers(network, "muon", 1e-3, 1e-3))
     config, supervised = TrainConfig(steps=1), Supervised(network)
     if arguments.compile:
-        network.encode = torch.compile(network.encode, dynamic=False)
+        compile_encoder(network)
     seconds: dict[str, list[float]] = defaultdict(list)
     for index in range(NOT_COUNTED + arguments.steps):
         marks = [time.perf_counter()]

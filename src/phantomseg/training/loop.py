@@ -31,7 +31,7 @@ from phantomseg.training.log import draw_loss, write_log
 from phantomseg.training.run_folder import lock_run
 from phantomseg.training.stages import summary
 from phantomseg.training.state import CHECKPOINT, TrainState, save_checkpoint
-from phantomseg.training.step import take_step
+from phantomseg.training.step import compile_encoder, take_step
 
 Score = Callable[[nn.Module], dict[str, float]]
 READ_EVERY = {"cpu": 1, "cuda": 50}  # steps; reading a loss waits for the GPU
@@ -113,8 +113,7 @@ def train(recipe: Recipe, templates: Templates, config: TrainConfig, run: Run) -
         settings["hardware"] = hardware(templates.labels.device)
         run.processes.check_same_step(templates.labels.device, state.step)
         if run.compile:
-            # torch 2.13 cannot compile it for sizes that vary, which a second run in this process would lead to
-            state.network.encode = torch.compile(state.network.encode, dynamic=False)  # type: ignore[assignment,arg-type]
+            compile_encoder(state.network)
         series = Series(recipe, templates, config.seed, config.batch, state.samples)
         with stop_on_interrupt() as stop:
             _loop(series, config, run, state, settings, stop)

@@ -31,6 +31,12 @@ class Supervised(nn.Module):
         return self.network.supervised(image, block)  # type: ignore[operator]
 
 
+def compile_encoder(network: nn.Module) -> None:
+    """Compile what a network makes of the whole image, once per size of the crop."""
+    # torch 2.13 cannot compile it for sizes that vary, which a second run in this process would lead to
+    network.encode = torch.compile(network.encode, dynamic=False)  # type: ignore[assignment,arg-type]
+
+
 def take_step(
     config: TrainConfig, state: TrainState, supervised: nn.Module, batch: Batch, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,7 +27,6 @@ from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
 from phantomseg.inference.tables import write_json
 from phantomseg.inference.topology import keep_largest
-from phantomseg.labels import label_set, merge
 from phantomseg.network.model import Model, load_model
 from phantomseg.rng import LogUniform, Uniform
 from phantomseg.runtime import keep_freed_memory, set_threads
@@ -118,8 +117,8 @@ def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.nd
     found = {}
     offset = 0
     for name, probabilities in zip(SETS, predicted.sets, strict=True):
-        labels = label_set(name)
-        true = labels.index_of_ids(merge(model.labels.name, name).apply(truth))
+        labels = model.label_set(name)
+        true = labels.index_of_ids(model.merge(name).apply(truth))
         share = keep_largest(probabilities, labels)
         agreement = None if predicted.agreements is None else predicted.agreements[offset : offset + len(labels)]
         offset += len(labels)

@@ -22,7 +22,7 @@ from phantomseg.network.model import Model, build_network, load_model, save_mode
 from phantomseg.network.scale_invariant import FILTER_NORM, equalise_filter_norms, filter_norms, scale_invariant_kernels
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.templates import Templates
-from phantomseg.training.classes import split_classes
+from phantomseg.training.classes import parent_channels, split_classes
 from phantomseg.training.compact import read_tensors, round_off, write_tensors
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.inherit import configure_branch, configure_new, configure_resumed
@@ -261,7 +261,7 @@ def test_added_classes_keep_what_the_others_say(
     config = replace(ENDLESS, network=kind)
     train(coarse, templates, config, Run(tmp_path, start=tiny("siam", kind), report=stop_after(3)))
     found = read_checkpoint(tmp_path / CHECKPOINT)
-    split = split_classes(found, "siam", "head")
+    split = split_classes(found, parent_channels("head", "siam", 17))
     image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
     channels = torch.from_numpy(merge("head", "siam").channels).long()
     for what in ("network", "average"):
@@ -279,7 +279,7 @@ def test_added_classes_keep_what_the_others_say(
 
 def test_moments_of_added_classes_are_their_parents(tmp_path: Path, templates: Templates, recipe: Recipe) -> None:
     train(replace(recipe, target="siam"), templates, ENDLESS, Run(tmp_path, start=tiny("siam"), report=stop_after(2)))
-    split = split_classes(read_checkpoint(tmp_path / CHECKPOINT), "siam", "head")
+    split = split_classes(read_checkpoint(tmp_path / CHECKPOINT), parent_channels("head", "siam", 17))
     network = build_network("fast", split.settings["network"])
     state = TrainState(network, network, build_optimisers(network, "muon", 1e-3, 1e-3))
     fill(state, split)

@@ -21,6 +21,7 @@ FINDER = "find"
 PROBABLE = 0.5
 LEAST_MM3 = 15000.0  # what is smaller is no brain, nor a slab of one
 LEAST_VIEW_MM = 32.0  # in a thinner slab the network is at a loss
+CAP = 0.3  # of the largest cross-section
 CONTENT = 0.02  # of the intensity range; darker borders are cut off
 
 
@@ -45,16 +46,21 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Where a scan shows anything, and where a brain: None where none was found, all of it in a thin slab."""
+    """Where a scan shows anything, and where a brain: None where none was found, all of it in a thin slab.
+
+    The volume is that of brain and fluid; 0 where it is not known.
+    """
 
     content: Box
     brain: Box | None
+    intracranial_ml: float = 0.0
+    is_cut: bool = True  # by the field of view: a part of a brain tells no size
 
 
-def find(scan: Image) -> Found:
-    """Look for the brain in a canonical scan."""
+def find(scan: Image, times: float = 1.0) -> Found:
+    """Look for the brain in a canonical scan, shown `times` longer than it is."""
     model = finder()
-    coarse = resample(scan, model.spacing_mm)
+    coarse = resample(scan, model.spacing_mm / times)
     voxels = coarse.voxels - coarse.voxels.min()
     multiple: int = model.network.multiple  # type: ignore[assignment]
     padded = crop(coarse.with_voxels(voxels), np.zeros(3), fitting(np.array(coarse.shape), multiple))
@@ -68,7 +74,17 @@ def find(scan: Image) -> Found:
     probable = (probabilities[1, :i, :j, :k] > PROBABLE).numpy()
     least = max(2, int(LEAST_MM3 / coarse.voxel_volume_mm3))
     brain = cc3d.dust(probable, threshold=least, connectivity=6) > 0  # in several pieces where slices are missing
-    return Found(content, box_of(brain, coarse.affine) if brain.any() else None)
+    volume_ml = float(brain.sum()) * coarse.voxel_volume_mm3 / 1000
+    return Found(content, box_of(brain, coarse.affine) if brain.any() else None, volume_ml, _is_cut(brain))
+
+
+def _is_cut(mask: np.ndarray) -> bool:
+    """Whether a face of the field of view shows more than a cap of the brain."""
+    for axis in range(3):
+        areas = mask.sum(tuple({0, 1, 2} - {axis}))
+        if max(areas[0], areas[-1]) > CAP * areas.max():
+            return True
+    return False
 
 
 def box_of(mask: np.ndarray, affine: np.ndarray) -> Box:

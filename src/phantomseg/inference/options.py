@@ -17,7 +17,6 @@ from phantomseg.inference.results import Outputs, Written, write_results, write_
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, check_species
 from phantomseg.inference.strip import BRAIN, Stripped, strip
-from phantomseg.labels import has_merge, label_set, merge
 from phantomseg.network.model import Model
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
@@ -81,10 +80,10 @@ class Options(Task):
 
     def check(self, model: Model) -> None:
         """Refuse labels that the model does not predict."""
-        merge(model.labels.name, label_set(self.labels).name)
-        self.outputs.chosen_labels(label_set(self.labels))
+        model.merge(self.labels)
+        self.outputs.chosen_labels(model.label_set(self.labels))
         if self.outputs.brain:
-            merge(model.labels.name, BRAIN)
+            model.merge(BRAIN)
 
     def make(self, scan: Image, model: Model) -> Segmentation:
         """Label every voxel."""
@@ -124,14 +123,14 @@ class StripOptions(Task):
 
     def check(self, model: Model) -> None:
         """Refuse a model that makes no masks, and species that are not known."""
-        merge(model.labels.name, MASK)
+        model.merge(MASK)
         check_species(self.species)
         if not abs(self.border_mm) < float("inf"):
             raise PhantomSegError(f"border is {self.border_mm} mm, wanted a finite distance; choose one near 0")
 
     def finds_first(self, model: Model) -> bool:
         """Only by a model of labels; one of masks looks at the whole scan."""
-        return has_merge(model.labels.name, BRAIN)
+        return model.reaches(BRAIN)
 
     def make(self, scan: Image, model: Model) -> Stripped:
         """Find the brain."""

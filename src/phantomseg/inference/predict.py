@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from phantomseg.inference.memory import has_norms
 from phantomseg.inference.tiles import Tiles
-from phantomseg.labels import merge
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
 from phantomseg.network.norms import Norms, kept
@@ -92,7 +91,7 @@ def predict(
         tiles: what the network sees at once; by default, everything.
     """
     device = model.device
-    merges = [merge(model.labels.name, name) for name in sets]
+    merges = [model.merge(name) for name in sets]
     ones = [F.one_hot(torch.from_numpy(m.channels).long(), len(m.target)) for m in merges]
     matrix = torch.cat(ones, 1).to(device, torch.float32)
     image = image.to(device).contiguous(memory_format=torch.channels_last_3d)

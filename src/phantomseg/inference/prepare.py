@@ -11,6 +11,7 @@ from phantomseg.errors import ScanError
 from phantomseg.image.grid import Grid, canonical, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image, spacing_mm
 from phantomseg.image.intensity import rescaled, windowed
+from phantomseg.image.size import enlargement
 from phantomseg.inference.find import Found, find
 from phantomseg.inference.tiles import fitting
 from phantomseg.network.model import Model
@@ -35,6 +36,7 @@ class Prepared:
     canonical: Grid  # the scan's grid with axes to right, anterior, superior
     grid: Grid  # the network's
     middle: tuple[float, float, float] | None  # of the brain, in voxels of `image`; None where none was found
+    enlarged: float = 1.0  # times longer that the network sees a small head
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -55,19 +57,19 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
     """
     image = canonical(scan)
     image = image.with_voxels(windowed(image.voxels))
-    grid = resampled_grid(image, model.spacing_mm)
-    found = find(image)
+    found, times = _found(image, model)
+    grid = resampled_grid(image, model.spacing_mm / times)
     dark = float(image.voxels.min())
-    corners = _region(found, grid, brain_alone)
+    corners = _region(found, grid, brain_alone, times)
     near = resample_box(image, grid, *corners)
     low, high = _content(near.voxels - dark)
-    cut = _cut_faces(found, grid) & (np.array([low, near.shape - high]) == 0) & _at_ends(corners, grid)
+    cut = _cut_faces(found, grid, times) & (np.array([low, near.shape - high]) == 0) & _at_ends(corners, grid)
     multiple: int = model.network.multiple  # type: ignore[assignment]
     before, after = CUT_VOXELS * cut
     shape = fitting(high - low + before + after, multiple)
     if np.prod(shape) > MOST_VOXELS:
         raise ScanError(
-            f"scan fills {tuple(shape.tolist())} voxels of {model.spacing_mm:g} mm, wanted at most "
+            f"scan fills {tuple(shape.tolist())} voxels of {model.spacing_mm / times:.2g} mm, wanted at most "
             f"{MOST_VOXELS // 10**6} million in all; crop it to the head"
         )
     # padding is as dark as the darkest voxel; percentiles are those of the head, not of the border around it, nor of
@@ -86,15 +88,27 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
         canonical=Grid(image.shape, image.affine),
         grid=Grid(placed.shape, placed.affine),
         middle=_middle(found, placed.affine),
+        enlarged=times,
     )
 
 
-def _region(found: Found, grid: Grid, brain_alone: bool) -> tuple[np.ndarray, np.ndarray]:
+def _found(image: Image, model: Model) -> tuple[Found, float]:
+    """Where the brain is, and how many times longer the network is to see it: 1 but for infants and fetuses."""
+    found = find(image)
+    times = enlargement(found.intracranial_ml) if model.enlarges and not found.is_cut else 1.0
+    if times == 1:
+        return found, 1.0
+    closer = find(image, times)
+    return (found, times) if closer.brain is None else (closer, enlargement(closer.intracranial_ml))
+
+
+def _region(found: Found, grid: Grid, brain_alone: bool, times: float) -> tuple[np.ndarray, np.ndarray]:
     """Corners, in voxels of `grid`, of what has content and is not too far from the brain."""
     low, high = found.content.voxels(grid.affine, MARGIN_VOXELS * float(spacing_mm(grid.affine)[0]))
     if found.brain is not None:
-        near_low, near_high = found.brain.voxels(grid.affine, BRAIN_MARGIN_MM if brain_alone else HEAD_MARGIN_MM)
-        near_low[2] -= 0 if brain_alone else round(NECK_MM / float(spacing_mm(grid.affine)[2]))
+        margin_mm = (BRAIN_MARGIN_MM if brain_alone else HEAD_MARGIN_MM) / times
+        near_low, near_high = found.brain.voxels(grid.affine, margin_mm)
+        near_low[2] -= 0 if brain_alone else round(NECK_MM / times / float(spacing_mm(grid.affine)[2]))
         low, high = np.maximum(low, near_low), np.minimum(high, near_high)
     return np.maximum(low, 0), np.minimum(high, grid.shape)
 
@@ -104,11 +118,11 @@ def _at_ends(corners: tuple[np.ndarray, np.ndarray], grid: Grid) -> np.ndarray:
     return np.array([corners[0] <= 0, corners[1] >= np.array(grid.shape)])
 
 
-def _cut_faces(found: Found, grid: Grid) -> np.ndarray:
+def _cut_faces(found: Found, grid: Grid, times: float = 1.0) -> np.ndarray:
     """Through which faces of the field of view, low and high, the brain seems to go on, boolean, shape (2, 3)."""
     if found.brain is None:
         return np.ones((2, 3), dtype=bool)
-    low, high = found.brain.voxels(grid.affine, NEAR_FACE_MM)
+    low, high = found.brain.voxels(grid.affine, NEAR_FACE_MM / times)
     return np.array([low <= 0, high >= np.array(grid.shape)])
 
 

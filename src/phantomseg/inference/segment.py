@@ -16,7 +16,7 @@ from phantomseg.inference.quality import Quality, assess, read_signs
 from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
-from phantomseg.labels import LabelSet, has_merge, label_set
+from phantomseg.labels import LabelSet
 from phantomseg.memory import available_bytes, used_bytes
 from phantomseg.network.model import Model
 
@@ -70,25 +70,27 @@ def segment(
         MemoryLimitError: not enough memory, even in tiles.
     """
     check_field_of_view(scan)
-    chosen = label_set(labels)
+    chosen = model.label_set(labels)
     prepared = prepare(scan, model, chosen.brain_alone)
-    inner = [INTRACRANIAL] if has_merge(model.labels.name, INTRACRANIAL) else []
+    inner = [INTRACRANIAL] if model.reaches(INTRACRANIAL) else []
     sets = [labels, *(name for name in dict.fromkeys([*inner, *also]) if name != labels)]
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
-    channels = sum(len(label_set(name)) for name in sets)
+    channels = sum(len(model.label_set(name)) for name in sets)
     tiles = plan_tiles((i, j, k), channels, model.network, left)
     predicted = predict(model, prepared.image, sets, flip, prepared.middle, tiles)
     probabilities = dict(zip(sets, predicted.sets, strict=True))
     seen = (slice(None), *prepared.inside)
     inside = {name: found[seen] for name, found in probabilities.items()}
-    kept_share = {name: keep_largest(found, label_set(name)) for name, found in inside.items()}[labels]
+    kept_share = {name: keep_largest(found, model.label_set(name)) for name, found in inside.items()}[labels]
     quality = None
     if model.calibration:
         signs = read_signs(inside[labels], kept_share, predicted.agreement, prepared.voxel_volume_mm3)
         quality = assess(signs, chosen, model.calibration)
     image = restore(probabilities[labels], prepared, chosen)
-    soft = {name: soft_volumes(inside[name], label_set(name), prepared.voxel_volume_mm3) for name in [labels, *inner]}
+    soft = {
+        name: soft_volumes(inside[name], model.label_set(name), prepared.voxel_volume_mm3) for name in [labels, *inner]
+    }
     return Segmentation(
         image=image,
         labels=chosen,

@@ -29,7 +29,7 @@ from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml, species_range_ml
 from phantomseg.inference.topology import closed
 from phantomseg.inference.volumes import hard_volumes, structures
-from phantomseg.labels import has_merge, label_set
+from phantomseg.labels import label_set
 from phantomseg.memory import available_bytes, used_bytes
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
@@ -96,7 +96,7 @@ def strip(
         MemoryLimitError: not enough memory.
     """
     check_species(species)
-    if has_merge(model.labels.name, BRAIN):
+    if model.reaches(BRAIN):
         look = labelled_brain(scan, model, species, most_bytes)
     else:
         look = find_brain(scan, model, species, most_bytes)

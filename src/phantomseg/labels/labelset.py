@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -27,6 +28,7 @@ class Label:
     color: str  # "#rrggbb"
     contrast: str = ""  # structures of one contrast group look alike in synthesis
     topology: str = ""  # structures of one group form one connected piece
+    parent: str = ""  # id of the label that it was a part of before the set told the two apart
 
     @property
     def structure(self) -> str:
@@ -116,6 +118,40 @@ class LabelSet:
         place = np.minimum(place, len(self) - 1)
         return np.where(self.ids[place] == values, place, -1)
 
+    def only(self, ids: Iterable[int]) -> LabelSet:
+        """The labels with these ids: what a model knows that was trained before others were added to the set.
+
+        Raises:
+            LabelError: an id that the set does not hold.
+
+        >>> label_set("tissue").only([0, 2, 3]).names
+        ('background', 'white matter', 'cerebrospinal fluid')
+        """
+        kept = set(ids)
+        if unknown := sorted(kept - set(self.ids.tolist())):
+            raise LabelError(f"label set {self.name} has no id {unknown[0]}; wanted some of {self.ids.tolist()}")
+        return LabelSet(self.name, tuple(label for label in self.labels if label.id in kept))
+
+    def channels_before(self, count: int) -> np.ndarray:
+        """Channel of each label in the set as it was when it had `count` labels, shape (C,): its parent's if it is new.
+
+        Raises:
+            LabelError: it never had so many.
+
+        >>> head = label_set("head")
+        >>> white, lesion = head.index_of_ids(np.array([2, 25]))
+        >>> before = head.channels_before(45)
+        >>> bool(before[lesion] == before[white])
+        True
+        """
+        if count == len(self):
+            return np.arange(count)
+        first = [label.id for label in self.labels if not label.parent]
+        if count != len(first):
+            raise LabelError(f"label set {self.name} has {len(self)} labels, and never had {count}; train again")
+        parents = np.array([int(label.parent or label.id) for label in self.labels])
+        return self.only(first).index_of_ids(parents)
+
     def group_indices(self, attribute: str) -> dict[str, tuple[int, ...]]:
         """Channels that share a value of `attribute`, those without a value left out.
 
@@ -147,8 +183,8 @@ def label_set(name: str) -> LabelSet:
 def label_set_names() -> list[str]:
     """Names of all shipped label sets.
 
-    >>> ", ".join(label_set_names())
-    'border, brain, evaluation, freesurfer, generation, head, intracranial, manual, mask, matter, shapes, siam, tissue'
+    >>> ", ".join(name for name in label_set_names() if name > "h")
+    'head, intracranial, lesions, manual, mask, matter, shapes, siam, tissue'
     """
     names = (path.name.removesuffix(".csv") for path in _TABLES.iterdir() if path.name.endswith(".csv"))
     return sorted(name for name in names if "_to_" not in name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -48,6 +49,23 @@ class Merge:
             )
         place = np.searchsorted(self.source_ids, values)
         return np.asarray(self.target_ids, dtype=np.int32)[place]
+
+    def only(self, ids: Iterable[int]) -> Merge:
+        """The merge of some source ids.
+
+        Raises:
+            LabelError: some label of the target is made of none of them.
+        """
+        kept = set(ids)
+        pairs = [pair for pair in zip(self.source_ids, self.target_ids, strict=True) if pair[0] in kept]
+        sources, targets = zip(*pairs, strict=True)
+        if lost := sorted(set(self.target_ids) - set(targets)):
+            name = next(label.name for label in self.target.labels if label.id == lost[0])
+            raise LabelError(
+                f"label set {self.target.name} has {name!r}, which this model was trained before; choose another set, "
+                "or a newer model"
+            )
+        return Merge(sources, targets, self.target)
 
 
 @cache

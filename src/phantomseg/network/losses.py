@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from phantomseg.image.parts import parts_of
+from phantomseg.labels import UNLABELLED
 
 EPSILON = 1e-5
 EXACT = 0.999  # share of the reach at which a distance is cut off
 SOFT_VOXELS = 1.0  # over which the inside fades out
 FEW_VOXELS = 100.0  # that are added to both sizes of a Dice, so that it is 1 where nothing is
+SURE = 50.0  # logit of what is certain
 CHUNK_ROWS = 2**13
 CHUNKED = ("cpu",)  # devices with a cache to stay in
 EMPTY_VOXELS = 1e4  # of samples without an inside: found ones halve it, and it still falls where far more are
 
 
-def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor, classes: np.ndarray | None = None) -> torch.Tensor:
     """Mean over samples of 1 − mean soft Dice of the classes present, plus the mean cross-entropy.
 
     The soft Dice of a class is 2 Σ p·g / (Σ p + Σ g). The target may be finer than the logits by a whole
@@ -32,17 +35,52 @@ def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
     Args:
         logits: (B, C, i, j, k).
         target: class indices, any integer kind, (B, f·i, f·j, f·k).
+        classes: the lowest class that each is one with, where the target does not tell all classes apart, (B, C):
+            their probabilities are summed first. The target holds lowest classes then, and UNLABELLED for voxels that
+            are left out.
 
     >>> logits = torch.tensor([9.0, -9.0]).view(1, 2, 1, 1, 1).expand(1, 2, 2, 2, 2)
     >>> dice_cross_entropy(logits, torch.zeros(1, 2, 2, 2, dtype=torch.uint8)).item() < 1e-4
     True
     """
-    batch, classes = logits.shape[:2]
+    batch, channels = logits.shape[:2]
     factor = target.shape[1] // logits.shape[2]
-    rows = logits.movedim(1, -1).reshape(batch, -1, classes)  # (B, N, C), a view for channels_last_3d
+    rows = logits.movedim(1, -1).reshape(batch, -1, channels)  # (B, N, C), a view for channels_last_3d
     parts = parts_of(target, factor).long().reshape(batch, rows.shape[1], -1)  # (B, N, f³)
-    losses: torch.Tensor = _DiceCrossEntropy.apply(rows, parts)
-    return losses.mean()
+    if classes is None:
+        losses: torch.Tensor = _DiceCrossEntropy.apply(rows, parts)
+        return losses.mean()
+    each = [joined(*sample) for sample in zip(rows, parts, classes, strict=True)]
+    return torch.cat([_DiceCrossEntropy.apply(one[None], its[None]) for one, its in each]).mean()
+
+
+def joined(rows: torch.Tensor, parts: torch.Tensor, classes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, K) of what a target tells apart, and classes (N, F) among them, for logits (N, C) of a sample.
+
+    Voxels that are not labelled are of one more class, of which they are sure: they teach nothing.
+
+    >>> rows = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
+    >>> logits, parts = joined(rows, torch.tensor([[1], [UNLABELLED]]), np.array([0, 1, 1]))
+    >>> [[round(p, 3) for p in row] for row in logits.softmax(-1).tolist()], parts.tolist()
+    ([[0.2, 0.8, 0.0], [0.0, 0.0, 1.0]], [[1], [2]])
+    """
+    lowest, place = np.unique(classes, return_inverse=True)
+    if len(lowest) == len(classes):
+        merged = rows.float()
+    else:
+        matrix = F.one_hot(torch.from_numpy(place.reshape(-1))).to(rows.device, torch.float32)
+        wide = rows.float()
+        merged = ((wide - wide.detach().amax(-1, keepdim=True)).exp() @ matrix).clamp(min=1e-30).log()
+    table = torch.zeros(UNLABELLED + 1, dtype=torch.long)
+    table[torch.from_numpy(lowest.astype(np.int64))] = torch.arange(len(lowest))
+    table[UNLABELLED] = len(lowest)
+    new = table.to(parts.device)[parts]
+    unlabelled = (new == len(lowest)).any(-1, keepdim=True)
+    rest = torch.full_like(merged[:, :1], -SURE)
+    merged = torch.cat([merged - merged.detach().amax(-1, keepdim=True), rest], -1)
+    sure = torch.full_like(merged, -SURE)
+    sure[:, -1] = SURE
+    return torch.where(unlabelled, sure, merged), torch.where(unlabelled, len(lowest), new)
 
 
 def distance_dice(output: torch.Tensor, distance: torch.Tensor, reach: float) -> torch.Tensor:

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from phantomseg.errors import ModelError, one_sentence
+from phantomseg.errors import LabelError, ModelError, one_sentence
 from phantomseg.image.distance import LONGEST_REACH
 from phantomseg.image.files import write_atomically
-from phantomseg.labels import LabelSet, label_set
+from phantomseg.image.size import SMALL_ML
+from phantomseg.labels import LabelSet, Merge, label_set, merge
 from phantomseg.network.fast import FastConfig, FastNet
 from phantomseg.network.norms import Norms
 from phantomseg.network.unet import UNet, UNetConfig
@@ -56,6 +57,38 @@ class Model:
     def device(self) -> torch.device:
         """Where the network computes."""
         return next(self.network.parameters()).device
+
+    def label_set(self, name: str) -> LabelSet:
+        """Labels of a result in the set `name`; of the model's own set, those that it knows."""
+        return self.labels if name == self.labels.name else label_set(name)
+
+    def merge(self, name: str) -> Merge:
+        """From the model's labels to the set `name`.
+
+        Raises:
+            LabelError: its labels do not merge into that set.
+        """
+        known = self.labels.ids.tolist()
+        if name == self.labels.name:
+            return Merge(tuple(known), tuple(known), self.labels)
+        return merge(self.labels.name, name).only(known)
+
+    def reaches(self, name: str) -> bool:
+        """Whether `merge` of that name is possible."""
+        try:
+            self.merge(name)
+        except LabelError:
+            return False
+        return True
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether it is to see the heads of infants and fetuses at the size of an adult's.
+
+        So it is for models of the brain that learnt from label maps, none of which was of a small head.
+        """
+        smallest_ml = self.record.get("smallest_head_ml") or SMALL_ML
+        return smallest_ml >= SMALL_ML and not self.record.get("supervised", False) and self.reaches("brain")
 
     @property
     def distance_voxels(self) -> int | None:
@@ -119,9 +152,7 @@ def load_model(folder: Path) -> Model:
             raise ModelError(f"model folder {folder} lacks {name}; copy the whole folder, or train again")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        labels = label_set(description["labels"])
-        if labels.ids.tolist() != description["label_ids"]:
-            raise ModelError("its label set has changed since")
+        labels = label_set(description["labels"]).only(description["label_ids"])
         if sha256(folder / "weights.safetensors") != description["weights_sha256"]:
             raise ModelError("weights.safetensors is not the file that model.json describes")
         network = build_network(description["network"], description["config"])

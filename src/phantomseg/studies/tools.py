@@ -22,7 +22,7 @@ from phantomseg.errors import ScanError
 from phantomseg.image.files import read_labels, stem, write_image
 from phantomseg.image.image import Image
 from phantomseg.inference.segment import INTRACRANIAL, segment
-from phantomseg.labels import Merge, has_merge, merge
+from phantomseg.labels import Merge, merge
 from phantomseg.models import find_model, model_names
 from phantomseg.network.model import Model
 from phantomseg.studies.kept import file_told, table_digest
@@ -74,8 +74,7 @@ class ModelTool:
     @property
     def labels(self) -> str:
         """Label set that it is asked for."""
-        own = self.model.labels.name
-        return "freesurfer" if has_merge(own, "freesurfer") else own
+        return "freesurfer" if self.model.reaches("freesurfer") else self.model.labels.name
 
     @property
     def ids(self) -> frozenset[int]:

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -26,7 +27,7 @@ from phantomseg.synth.sample import Batch, SampleDraw, taken
 from phantomseg.synth.shape import apply_shape, draw_shape
 from phantomseg.synth.shapes import draw_shapes
 from phantomseg.synth.slab import draw_slab, repeat_faces
-from phantomseg.synth.source import BORDER, SHAPES, target_channels
+from phantomseg.synth.source import BORDER, SHAPES, joined_classes, target_channels
 from phantomseg.synth.strip import apply_strip, before_masking, draw_strip, look_up_each, mask_stripped, mirror_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import draw_tissues, paint, without_texture
@@ -39,6 +40,8 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     strip = draw_strip(recipe.strip, rng) if recipe.strip else None
     stripped = strip is not None and strip.keep != "head"
     pose = draw_pose(recipe.pose, templates, rng, stripped) if recipe.pose else None
+    if strip and pose and strip.keep == "brain" and not templates.tells_brain_from_fluid(pose.template):
+        strip = dataclasses.replace(strip, keep="intracranial", margin_mm=0.0)
     shapes = draw_shapes(recipe.shapes, rng, stripped) if recipe.shapes else None
     pumba = draw_pumba(recipe.pumba, rng) if recipe.pumba else None
     shape = draw_shape(recipe.shape, rng) if recipe.shape else None
@@ -89,7 +92,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = wrap_around(image, views) if (views := taken(d.view for d in draws)) else image
     image = apply_artefacts(image, artefacts) if (artefacts := taken(d.artefacts for d in draws)) else image
     image = acquire(image, looks) if (looks := taken(d.resolution for d in draws)) else image
-    target = look_up_each(kept, [target_channels(d.target, source, _keeps_fluid(d)) for d in draws])
+    tables, classes = _targets(draws, templates)
+    target = look_up_each(kept, tables)
     image = rescale(image)
     if strips:
         mask_stripped(image, kept, strips, per_mm)
@@ -100,7 +104,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
         repeat_faces(target, slabs, per_mm)
     target = with_border(target) if draws[0].target == BORDER else target
     image = rescale(image) if strips or views or slabs else image  # use sees no more than this either
-    return Batch(image, target, tuple(draws))
+    return Batch(image, target, tuple(draws), classes)
 
 
 def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
@@ -111,6 +115,17 @@ def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
     if pumbas := taken(d.pumba for d in draws):
         return refined(pumba.draw_labels(pumbas, device), per_mm)
     return look_up(taken(d.pose for d in draws), templates, per_mm)
+
+
+def _targets(draws: list[SampleDraw], templates: Templates) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Channel in the target of each channel of the source, for each sample, and the classes that are one in it."""
+    if templates.groups is None or draws[0].pose is None:
+        return [target_channels(d.target, d.source, _keeps_fluid(d)) for d in draws], None
+    poses = taken(d.pose for d in draws)
+    groups = [templates.groups[pose.template].tobytes() for pose in poses]
+    each = zip(draws, groups, poses, strict=True)
+    tables, classes = zip(*(joined_classes(d.target, rows, pose.swapped) for d, rows, pose in each), strict=True)
+    return list(tables), np.stack(classes)
 
 
 def _keeps_fluid(draw: SampleDraw) -> bool:

@@ -78,7 +78,7 @@ def draw_pose(
     """
     if not templates.names:
         raise TemplateError("this recipe poses templates, and there are none; give --templates a folder of label maps")
-    template = int(rng.integers(len(templates.names)))
+    template = _draw_template(templates, rng)
     shape = templates.shapes[template].numpy()
     brain_low, brain_high = (box[template].numpy() for box in (templates.brain_low, templates.brain_high))
     centre = (brain_low + brain_high) / 2 + np.array(settings.translation_mm.draw(rng, 3))
@@ -99,6 +99,13 @@ def draw_pose(
         neck=bool(rng.uniform() < settings.neck_probability),
         swaps_sides=settings.flip_swaps_sides,
     )
+
+
+def _draw_template(templates: Templates, rng: np.random.Generator) -> int:
+    if not templates.weights:
+        return int(rng.integers(len(templates.names)))
+    weights = np.array(templates.weights)
+    return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
 def affine_matrix(pose: Pose) -> np.ndarray:

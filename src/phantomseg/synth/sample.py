@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from phantomseg.image.parts import parts_of
@@ -62,12 +63,15 @@ class Batch:
     """Images (B, 1, I, J, K) between 0 and 1, and targets as channels of the target set.
 
     Targets are (B, f·I, f·J, f·K), where f is `fine_voxels_per_mm` of the recipe: a voxel of the image holds f³
-    labels, the fractions of which are its soft target.
+    labels, the fractions of which are its soft target. Where label maps do not tell all classes apart, the target holds
+    the lowest of those that a voxel may be of, or UNLABELLED, and `classes` has, for each sample, the lowest class that
+    each is one with, (B, C).
     """
 
     image: torch.Tensor
     target: torch.Tensor
     draws: tuple[SampleDraw, ...]
+    classes: np.ndarray | None = None
 
     def hard_target(self) -> torch.Tensor:
         """The commonest label of each voxel of the image, (B, I, J, K)."""

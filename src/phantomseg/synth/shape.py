@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from phantomseg.image.distance import (
     with_edges,
 )
 from phantomseg.image.separable import smooth_noise
+from phantomseg.labels import label_set
 from phantomseg.rng import Constant, Distribution, Uniform, draw_seed
 from phantomseg.synth.channels import channel, is_any
 
@@ -45,6 +47,7 @@ BOUNDARIES = {
     "skin": ((511,), SOFT),
     "head": ((511,), (0,)),
 }
+AGEING = {"pial": -1.0, "ventricles": 3.0, "third_ventricle": 1.5}  # distances over that at the pial surface
 SHELL = 2  # squared distance within which voxels touch by a face or an edge
 REBUILT_RIM_MM = 0.5  # how far a rebuilt cortex may reach beyond the old one
 
@@ -71,6 +74,8 @@ class ShapeSettings:
     skin: Move = Move()
     head: Move = Move()
     thickness: Move = Move()
+    ageing: Move = Move()  # the distance at the pial surface of all moves of AGEING, which come together
+    one_side_probability: float = 0.0  # of each move: that it leaves one side of the head, by chance, as it was
     variation: Distribution = Uniform(0, 0.5)  # standard deviation of the distance over the head, relative
     variation_nodes_mm: float = 25.0
 
@@ -84,6 +89,7 @@ class Shape:
     variation: float
     nodes_mm: float
     seed: int
+    sides: tuple[str, ...] = ()  # of each move, "left" or "right"; "" are both
 
 
 def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
@@ -94,8 +100,14 @@ def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
         distance = move.mm.draw(rng, 1)[0]
         if rng.uniform() < move.probability:
             drawn[name] = distance
+    if ageing := drawn.pop("ageing", None):
+        drawn |= {name: factor * ageing for name, factor in AGEING.items()}
     variation = settings.variation.draw(rng, 1)[0]
-    return Shape(tuple(drawn), tuple(drawn.values()), variation, settings.variation_nodes_mm, draw_seed(rng))
+    seed = draw_seed(rng)
+    chances = rng.uniform(size=len(drawn)) if settings.one_side_probability else np.ones(len(drawn))
+    half = settings.one_side_probability / 2
+    sides = tuple("left" if chance < half else "right" if chance < 2 * half else "" for chance in chances)
+    return Shape(tuple(drawn), tuple(drawn.values()), variation, settings.variation_nodes_mm, seed, sides)
 
 
 def apply_shape(labels: torch.Tensor, shapes: list[Shape], per_mm: int = 1) -> torch.Tensor:
@@ -105,13 +117,15 @@ def apply_shape(labels: torch.Tensor, shapes: list[Shape], per_mm: int = 1) -> t
 
 def _apply_one(labels: torch.Tensor, shape: Shape, per_mm: int) -> torch.Tensor:
     rng = np.random.default_rng(shape.seed)
-    for name, mm in zip(shape.boundaries, shape.distances_mm, strict=True):
+    sides = shape.sides or ("",) * len(shape.boundaries)
+    for name, mm, side in zip(shape.boundaries, shape.distances_mm, sides, strict=True):
         field = smooth_noise(rng, tuple(labels.shape), shape.nodes_mm * per_mm, labels.device)
         factor = field.mul_(shape.variation).add_(1).clamp_(0, 2)
         if name == "thickness":
             labels = rebuild_cortex(labels, factor.mul_(mm * per_mm), 2 * mm * per_mm, REBUILT_RIM_MM * per_mm)
         else:
-            grows, shrinks = BOUNDARIES[name] if mm > 0 else BOUNDARIES[name][::-1]
+            pair = BOUNDARIES[name] if mm > 0 else BOUNDARIES[name][::-1]
+            grows, shrinks = (of_side(values, side) for values in pair)
             labels = grow(labels, grows, shrinks, factor.mul_(abs(mm) * per_mm), 2 * abs(mm) * per_mm)
     return labels
 
@@ -140,6 +154,17 @@ def grow(
     changed = labels.clone()
     changed[box] = torch.where(is_eaten & close & ~apart, nearest, part)
     return changed
+
+
+@cache
+def of_side(values: tuple[int, ...], side: str) -> tuple[int, ...]:
+    """The values of one side, and those without a side.
+
+    >>> of_side((3, 42, 24), "left")
+    (3, 24)
+    """
+    sides = {label.id: label.side for label in label_set("generation").labels}
+    return tuple(value for value in values if not side or sides[value] in (side, ""))
 
 
 def rebuild_cortex(labels: torch.Tensor, thickness: torch.Tensor, most: float, rim: float) -> torch.Tensor:

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from phantomseg.labels import has_merge, label_set, merge
+from phantomseg.labels import UNLABELLED, has_merge, join, label_set, merge
 
 TEMPLATES, SHAPES = "generation", "shapes"
 FINE_TO_BRAIN = {TEMPLATES: ("head", "brain"), SHAPES: ("brain",)}  # sets on the way
@@ -51,6 +51,34 @@ def target_channels(target: str, source: str = TEMPLATES, with_fluid: bool = Fal
     first = FINE_TO_BRAIN[source][0]
     ids = merge(source, first).apply(label_set(source).ids)
     return label_set(target).index_of_ids(merge(first, target).apply(ids)).astype(np.uint8)
+
+
+@cache
+def joined_classes(target: str, groups: bytes, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+    """How label maps teach a target that do not tell all labels apart.
+
+    Args:
+        target: label set.
+        groups: of the channels of `generation`, as `CoarseLabels.groups`.
+        mirrored: left and right of the map were swapped.
+
+    Returns:
+        Channel in the target of each channel of `generation`, (G,), and the lowest of those that each channel of the
+        target is one with, (C,), both uint8. What the map does not label is UNLABELLED, and background in masks.
+    """
+    rows = np.frombuffer(groups, np.uint8)
+    if mirrored:
+        mirror = label_set(TEMPLATES).mirror.astype(np.uint8)
+        swapped = rows[mirror]
+        rows = np.where(swapped == UNLABELLED, UNLABELLED, mirror[np.where(swapped == UNLABELLED, 0, swapped)])
+    table = target_channels(target)
+    count = len(label_set(target))
+    if target in ("mask", BORDER):
+        return table, np.arange(count, dtype=np.uint8)
+    known = rows != UNLABELLED
+    pairs = np.stack([table[known], table[rows[known]]], 1)
+    classes = join(count, pairs.tolist())
+    return np.where(known, classes[table], UNLABELLED).astype(np.uint8), classes
 
 
 def _brain_values(source: str) -> np.ndarray:

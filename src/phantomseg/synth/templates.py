@@ -14,14 +14,17 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from phantomseg.errors import PhantomSegError, TemplateError
-from phantomseg.image.files import read_labels, scan_paths, stem, write_atomically
+from phantomseg.errors import LabelError, PhantomSegError, TemplateError
+from phantomseg.image.files import read_labels, stem, write_atomically
 from phantomseg.image.grid import canonical, content_box, crop, resample
 from phantomseg.image.image import Image
-from phantomseg.labels import label_set
-from phantomseg.synth.source import TEMPLATES, brain_channels
+from phantomseg.image.size import enlargement
+from phantomseg.labels import UNLABELLED, coarse_labels, label_set
+from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
+from phantomseg.synth.template_list import list_templates
 
 CSF, DURA, BONES = 24, 520, (515, 516)
+FINER = 1.05  # old voxels over new ones, from which on an axis gets finer
 THIN_MM = 1.0  # coarser voxels do not show the dura
 
 
@@ -37,6 +40,8 @@ class Templates:
     brain_high: torch.Tensor  # (T, 3)
     spacing_mm: float = 1.0
     values: str = ""  # what the label maps of scans held
+    weights: tuple[float, ...] = ()  # how often each is drawn, relative to the others; all alike where it is empty
+    groups: np.ndarray | None = None  # (T, G) as `CoarseLabels.groups`; None where all tell all labels apart
     images: torch.Tensor | None = None  # (sum of voxels,) float16 or float32: real scans, voxel by voxel with `labels`
     source: str = TEMPLATES  # label set whose channels `labels` holds; of real scans, the target's
 
@@ -44,6 +49,23 @@ class Templates:
         """The same templates with their buffers on another device."""
         images = None if self.images is None else self.images.to(device)
         return replace(self, labels=self.labels.to(device), images=images)
+
+    @property
+    def smallest_head_ml(self) -> float | None:
+        """Volume of brain and fluid of the smallest head of label maps; None of real scans."""
+        if self.images is not None or not self.names:
+            return None
+        inside = intracranial_channels()
+        voxels = min(int(inside[self.volume(i)].sum()) for i in range(len(self.names)))
+        return round(voxels * self.spacing_mm**3 / 1000, 1)
+
+    def tells_brain_from_fluid(self, index: int) -> bool:
+        """Whether a template has ventricles apart from the fluid around the brain, so that the brain alone is known."""
+        if self.groups is None:
+            return True
+        known = self.groups[index] != UNLABELLED
+        is_brain = brain_channels()
+        return bool((is_brain[known] == is_brain[self.groups[index][known]]).all())
 
     def volume(self, index: int) -> np.ndarray:
         """One template's channels, uint8, shape (I, J, K)."""
@@ -53,7 +75,9 @@ class Templates:
 
 
 def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
-    """Templates from a folder of label maps, or from a file that `save_templates` wrote, which keeps its spacing.
+    """Templates from a folder of label maps, a list of such folders (see `list_templates`), or a prepared .npz.
+
+    What `save_templates` wrote keeps its spacing.
 
     Raises:
         TemplateError: nothing there, or a label map that cannot be used.
@@ -61,60 +85,77 @@ def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
     source = Path(source)
     if source.suffix == ".npz" and source.is_file():
         return _read_prepared(source)
-    if not source.is_dir():
-        raise TemplateError(
-            f"{source} is no folder of label maps and no prepared .npz; give --templates one of the two"
-        )
-    paths = scan_paths(source)
-    if not paths:
-        raise TemplateError(f"{source} holds no .nii, .nii.gz or .mgz file; put label maps there")
-    names = [stem(path) for path in paths]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise TemplateError(f"{source} holds two label maps named {twice}; rename one")
-    return pack(names, [prepare_template(path, spacing_mm) for path in paths], brain_channels(), spacing_mm)
+    files = list_templates(source)
+    volumes = [prepare_template(file.path, spacing_mm, file.labels, file.enlarge) for file in files]
+    packed = pack([stem(file.path) for file in files], volumes, brain_channels(), spacing_mm)
+    return _with_groups(packed, [file.weight for file in files], [_groups(file.labels) for file in files])
 
 
 def save_templates(templates: Templates, path: Path) -> None:
     """Write prepared templates as one compressed .npz."""
     volumes = [templates.volume(i) for i in range(len(templates.names))]
-    maps: dict[str, Any] = {f"map_{i}": volume for i, volume in enumerate(volumes)}
+    content: dict[str, Any] = {f"map_{i}": volume for i, volume in enumerate(volumes)}
+    content |= {"names": np.array(templates.names), "spacing_mm": templates.spacing_mm, "weights": templates.weights}
+    if templates.groups is not None:
+        content["groups"] = templates.groups
 
     def write(temporary: str) -> None:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, names=np.array(templates.names), spacing_mm=templates.spacing_mm, **maps)
+            np.savez_compressed(file, **content)
 
     write_atomically(path, write)
 
 
-def prepare_template(path: Path, spacing_mm: float = 1.0) -> np.ndarray:
+def prepare_template(path: Path, spacing_mm: float = 1.0, labels: str = TEMPLATES, enlarge: bool = False) -> np.ndarray:
     """One label map as generation channels, uint8, with one voxel of background around it.
 
+    Args:
+        path: of the label map.
+        spacing_mm: of the result's voxels.
+        labels: what its values mean, see `coarse_labels`.
+        enlarge: show a small head at the size of an adult's.
+
     Raises:
-        TemplateError: unreadable, no brain, or a value that the generation set does not know.
+        TemplateError: unreadable, no brain, or a value that those labels do not have.
     """
     try:
         image = canonical(read_labels(path))
     except PhantomSegError as error:
         raise TemplateError(str(error)) from error
-    generation = label_set("generation")
-    channels = generation.index_of_ids(image.voxels)
-    if (channels < 0).any():
-        value = int(image.voxels[channels < 0].min())
-        count = int((image.voxels == value).sum())
-        raise TemplateError(
-            f"{path} holds value {value} in {count} voxels, which the label set 'generation' does not know; "
-            "map it to one of its values first"
-        )
-    image = resample(image, spacing_mm, order=0)
+    try:
+        channels = coarse_labels(labels).apply(image.voxels)
+    except LabelError as error:
+        raise TemplateError(f"{path}: {error}") from error
+    generation = label_set(TEMPLATES)
+    if enlarge:
+        inside_ml = float(intracranial_channels()[channels].sum()) * image.voxel_volume_mm3 / 1000
+        image = Image(image.voxels, image.affine @ np.diag([*[enlargement(inside_ml)] * 3, 1]))
+    image = _resampled(image.with_voxels(generation.ids[channels]), spacing_mm)
     values = keep_head(image.voxels)
-    values = derive_dura(values) if spacing_mm <= THIN_MM else values
+    values = derive_dura(values) if spacing_mm <= THIN_MM and labels == TEMPLATES else values
     low, high = content_box(values > 0)
     placed = crop(Image(values, image.affine), low - 1, high + 1)
     channels = generation.index_of_ids(placed.voxels).astype(np.uint8)
     if not brain_channels()[channels].any():
         raise TemplateError(f"{path} holds no brain label; wanted a label map with the values of 'generation'")
     return channels
+
+
+def _resampled(image: Image, spacing_mm: float) -> Image:
+    """Label map at another spacing; a finer one shows surfaces without the steps of its voxels."""
+    if image.spacing_mm.max() < FINER * spacing_mm:
+        return resample(image, spacing_mm, order=0)
+    best, found = None, None
+    low, high = content_box(image.voxels > 0)
+    image = crop(image, low - 1, high + 1)
+    for value in np.unique(image.voxels):
+        share = resample(image.with_voxels((image.voxels == value).astype(np.float32)), spacing_mm)
+        if best is None or found is None:
+            best, found = share.voxels.copy(), share.with_voxels(np.full(share.shape, value, dtype=image.voxels.dtype))
+        np.copyto(found.voxels, value, where=share.voxels > best)
+        np.maximum(best, share.voxels, out=best)
+    assert found is not None
+    return found
 
 
 def keep_head(values: np.ndarray) -> np.ndarray:
@@ -162,9 +203,27 @@ def _read_prepared(path: Path) -> Templates:
             names = [str(name) for name in archive["names"]]
             volumes = [archive[f"map_{i}"] for i in range(len(names))]
             spacing_mm = float(archive["spacing_mm"]) if "spacing_mm" in archive else 1.0
+            weights = archive["weights"].tolist() if "weights" in archive else []
+            groups = archive.get("groups")
     except Exception as error:
         raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
-    return pack(names, volumes, brain_channels(), spacing_mm)
+    packed = pack(names, volumes, brain_channels(), spacing_mm)
+    return _with_groups(packed, weights, [None] * len(names) if groups is None else list(groups))
+
+
+def _groups(labels: str) -> np.ndarray | None:
+    return None if labels == TEMPLATES else coarse_labels(labels).groups
+
+
+def _with_groups(templates: Templates, weights: list[float], groups: list[np.ndarray | None]) -> Templates:
+    """The templates with what is drawn how often, and what their maps do not tell apart."""
+    every = np.arange(len(label_set(TEMPLATES)), dtype=np.uint8)
+    stacked = np.stack([every if one is None else one for one in groups])
+    return replace(
+        templates,
+        weights=() if len(set(weights)) <= 1 else tuple(weights),
+        groups=None if (stacked == every).all() else stacked,
+    )

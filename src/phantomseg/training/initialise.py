@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +17,7 @@ from phantomseg.network.model import Model, build_network, network_name
 from phantomseg.network.scale_invariant import equalise_filter_norms
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.templates import Templates
-from phantomseg.training.classes import split_classes
+from phantomseg.training.classes import parent_channels, split_classes, with_more_classes
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.log import read_log
 from phantomseg.training.optimiser import build_optimisers
@@ -45,7 +46,7 @@ def initialise(
 
     Raises:
         TrainingError: the checkpoint is missing or does not fit.
-        LabelError: the target of a new stage does not merge into the one before.
+        LabelError: the target of a new stage does not merge into the one before, or a model has labels of another one.
     """
     path = (origin.branch or folder) / CHECKPOINT
     if not origin.resume and (folder / CHECKPOINT).exists():
@@ -55,8 +56,12 @@ def initialise(
         return _new(recipe, templates, config, origin, processes)
     is_new_stage = origin.new_stage or origin.branch is not None
     before = found.settings
-    if is_new_stage and (target := recipe_of(found, path).target) != recipe.target:
-        found = split_classes(found, target, recipe.target)
+    if is_new_stage and recipe.distance_voxels is None:
+        count = found.settings["network"]["classes"]
+        parents = parent_channels(recipe.target, recipe_of(found, path).target, count)
+        found = found if np.array_equal(parents, np.arange(count)) else split_classes(found, parents)
+    elif not is_new_stage and recipe.distance_voxels is None:
+        _check_classes(found, recipe, path)
     network = _network(recipe, config, origin.start, found)
     settings = settings_of(recipe, templates, config, network, processes)
     if is_new_stage:
@@ -98,6 +103,8 @@ def _state(network: nn.Module, recipe: Recipe, config: TrainConfig, device: torc
 def _network(recipe: Recipe, config: TrainConfig, start: Model | None, found: Checkpoint | None) -> nn.Module:
     """The network to train, before weights of a checkpoint are loaded."""
     if start is not None:
+        if start.distance_voxels is None and len(start.labels) != len(label_set(recipe.target)):
+            return with_more_classes(start.network, parent_channels(recipe.target, recipe.target, len(start.labels)))
         return copy.deepcopy(start.network)
     if found is not None:
         return build_network(found.settings["config"]["network"], found.settings["network"])
@@ -120,6 +127,15 @@ def _check_start(start: Model, recipe: Recipe, config: TrainConfig) -> None:
         )
     if config.features is not None:
         raise TrainingError("the model to start from has features already; leave out --features, or --start")
+
+
+def _check_classes(found: Checkpoint, recipe: Recipe, path: Path) -> None:
+    count, now = found.settings["network"]["classes"], len(label_set(recipe.target))
+    if count != now:
+        raise TrainingError(
+            f"checkpoint {path} predicts {count} classes, and the label set {recipe.target!r} has {now} now; add "
+            "--new-stage to train the new ones too"
+        )
 
 
 def _check_same_network(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:

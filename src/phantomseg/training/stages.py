@@ -31,6 +31,7 @@ def settings_of(
         "templates": list(templates.names),
         "supervised": templates.images is not None,
         "values": templates.values,
+        "smallest_head_ml": templates.smallest_head_ml,
     }
 
 

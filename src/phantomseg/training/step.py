@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -68,7 +69,11 @@ def batch_loss(supervised: nn.Module, batch: Batch, block: Block, distance_voxel
     if distance_voxels is not None:
         wanted = torch.stack([signed_distance(mask > 0, distance_voxels) for mask in batch.target])
     targets = [wanted[(slice(None), *finer(where, times))] for _, where in outputs]
-    compare = dice_cross_entropy if distance_voxels is None else partial(distance_dice, reach=distance_voxels)
+    compare: Callable[..., torch.Tensor] = (
+        partial(dice_cross_entropy, classes=batch.classes)
+        if distance_voxels is None
+        else partial(distance_dice, reach=distance_voxels)
+    )
     losses = [compare(logits, target) for (logits, _), target in zip(outputs, targets, strict=True)]
     return torch.stack(losses).sum()
 

@@ -12,7 +12,7 @@ from phantomseg.evaluation.evaluate import structure_dice
 from phantomseg.evaluation.overlap import overlap
 from phantomseg.inference.predict import predict
 from phantomseg.inference.segment import segment
-from phantomseg.labels import label_set
+from phantomseg.labels import UNLABELLED, label_set
 from phantomseg.network.model import Model
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe, record
@@ -32,13 +32,25 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
     for index in range(count):
         batch = generate(recipe, templates, HELD_OUT_SEED, range(index, index + 1))
         (probabilities,) = predict(model, batch.image, [recipe.target], flip=False).sets
-        predicted = probabilities.argmax(0)
-        counts = overlap(predicted.numpy(), batch.hard_target()[0].cpu().numpy(), np.arange(1, len(model.labels)))
+        predicted, target = probabilities.argmax(0).numpy(), batch.hard_target()[0].cpu().numpy()
+        if batch.classes is not None:
+            joined = _joined(probabilities.float().numpy(), batch.classes[0])
+            predicted = np.where(target == UNLABELLED, 0, joined)
+            target = np.where(target == UNLABELLED, 0, target)
+        counts = overlap(predicted, target, np.arange(1, len(model.labels)))
         present = counts.reference > 0
         if present.any():  # a crop may show background alone
             dices.append(float(counts.dice[present].mean()))
     key = "dice_held_out" if templates.images is None else "dice_learnt_scans"
     return {key: round(sum(dices) / len(dices), 4)} if dices else {}
+
+
+def _joined(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The lowest class of those that are likeliest together, (I, J, K)."""
+    lowest = np.unique(classes)
+    sums = np.stack([probabilities[classes == one].sum(0) for one in lowest])
+    found: np.ndarray = lowest[sums.argmax(0)]
+    return found
 
 
 def real_scan_dice(network: nn.Module, recipe: Recipe, cases: list[Case]) -> dict[str, float]:

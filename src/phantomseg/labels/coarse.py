@@ -1,0 +1,158 @@
+"""Label maps that tell fewer labels apart than the set `generation`: what each of their values may stand for.
+
+A network that predicts fine labels can learn from coarse ones, as probabilities of what a map does not tell apart are
+summed before the loss. Nothing is invented: a map without sides teaches no sides.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from phantomseg.errors import LabelError
+from phantomseg.labels.labelset import label_set
+
+FINEST = "generation"
+UNLABELLED = 255  # in place of a channel: the map does not say what a voxel is
+STAND_INS = (85, 509, 508, 506)  # labels outside the brain; unlabelled voxels are painted as the first that a map lacks
+WHITE, LESION = (2, 41), (25, 57)
+_TABLES = resources.files("phantomseg.labels") / "templates"
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseLabels:
+    """Values of a kind of label map.
+
+    `channels` holds the channel of `generation` that each of `values` is painted as; `groups`, for each channel of
+    `generation`, the lowest channel that such maps do not tell from it, UNLABELLED for what they do not label.
+    """
+
+    name: str
+    values: np.ndarray  # (N,) ascending
+    channels: np.ndarray  # (N,) uint8
+    groups: np.ndarray  # (G,) uint8
+
+    def apply(self, voxels: np.ndarray) -> np.ndarray:
+        """Channels of `generation` of a label map, uint8.
+
+        Raises:
+            LabelError: a value that the table does not have.
+
+        >>> channels = coarse_labels("siam").apply(np.array([0, 2]))
+        >>> label_set(FINEST).ids[channels].tolist()
+        [0, 2]
+        """
+        place = np.minimum(np.searchsorted(self.values, voxels), len(self.values) - 1)
+        unknown = self.values[place] != voxels
+        if unknown.any():
+            value = int(voxels[unknown].min())
+            raise LabelError(
+                f"it holds value {value} in {int((voxels == value).sum())} voxels, which the label set {self.name!r} "
+                f"does not know; wanted {', '.join(map(str, self.values[:8]))} …; map it to one of these first"
+            )
+        channels: np.ndarray = self.channels[place]
+        return channels
+
+
+@cache
+def coarse_labels(name: str) -> CoarseLabels:
+    """What values of label maps mean: the set `generation`, a shipped table, or the path of a CSV table of one's own.
+
+    A table has the columns `value` and `labels`: ids of the set `generation` that the value may stand for, painted as
+    the first of them; or "unlabelled".
+
+    Raises:
+        LabelError: no such table, or one that is not as said.
+
+    >>> coarse_labels("fetal").values.tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+    finest = label_set(FINEST)
+    if name == FINEST:
+        every = np.arange(len(finest), dtype=np.uint8)
+        return CoarseLabels(name, finest.ids, every, every)
+    path = Path(name)
+    if path.suffix == ".csv":
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LabelError(f"label table {path} cannot be read ({error}); check path and encoding") from error
+    elif name in coarse_names():
+        text = (_TABLES / f"{name}.csv").read_text(encoding="utf-8")
+    else:
+        raise LabelError(
+            f"there is no table of the label maps {name!r}; choose one of {', '.join([FINEST, *coarse_names()])}, or "
+            "give the path of a .csv with the columns value and labels"
+        )
+    return _parse(name, list(csv.DictReader(text.splitlines())))
+
+
+def coarse_names() -> list[str]:
+    """Names of the shipped tables.
+
+    >>> coarse_names()
+    ['brainweb', 'fetal', 'freesurfer', 'siam']
+    """
+    return sorted(path.name.removesuffix(".csv") for path in _TABLES.iterdir() if path.name.endswith(".csv"))
+
+
+def _parse(name: str, rows: list[dict[str, str]]) -> CoarseLabels:
+    meant: dict[int, list[int]] = {}
+    for number, row in enumerate(rows, start=2):
+        value, words = str(row.get("value") or "").strip(), str(row.get("labels") or "").split()
+        ids = [] if words == ["unlabelled"] else [int(word) for word in words if word.isdecimal()]
+        known = label_set(FINEST).index_of_ids(np.array(ids, dtype=int)) >= 0
+        if (
+            not value.isdecimal()
+            or not words
+            or len(ids) not in (0, len(words))
+            or not known.all()
+            or not (ids or words == ["unlabelled"])
+        ):
+            raise LabelError(
+                f"label table {name}, line {number} has value {value!r} and labels {row.get('labels')!r}, wanted a "
+                "whole number, and ids of the set 'generation' or the word unlabelled; correct it"
+            )
+        if int(value) in meant:
+            raise LabelError(f"label table {name} has the value {value} twice, wanted it once; leave one out")
+        meant[int(value)] = ids
+    if not meant:
+        raise LabelError(f"label table {name} is empty, wanted lines with value and labels; fill it in")
+    used = {label for ids in meant.values() for label in ids}
+    free = [label for label in STAND_INS if label not in used]
+    if [] in meant.values() and not free:
+        raise LabelError(f"label table {name} has unlabelled voxels and all of {STAND_INS}; leave one of these out")
+    painted = {value: (ids or free)[0] for value, ids in sorted(meant.items())}
+    channels = label_set(FINEST).index_of_ids(np.array(list(painted.values()))).astype(np.uint8)
+    groups = _joined([ids for ids in meant.values() if ids])
+    if [] in meant.values():
+        groups[label_set(FINEST).index_of_ids(np.array(free[:1]))] = UNLABELLED
+    return CoarseLabels(name, np.array(list(painted)), channels, groups)
+
+
+def _joined(sets: list[list[int]]) -> np.ndarray:
+    """Lowest channel of all that are joined by some of the sets of ids, (G,)."""
+    finest = label_set(FINEST)
+    groups = join(len(finest), [finest.index_of_ids(np.array(ids)).tolist() for ids in sets])
+    white, lesion = (finest.index_of_ids(np.array(pair)).tolist() for pair in (WHITE, LESION))
+    if groups[white[0]] == groups[white[1]]:  # lesions that are pasted into it have no side either
+        groups = join(len(finest), [*([i, int(g)] for i, g in enumerate(groups)), lesion])
+    return groups
+
+
+def join(count: int, sets: list[list[int]]) -> np.ndarray:
+    """For each of `count` channels the lowest one that it is joined with, uint8.
+
+    >>> join(5, [[1, 3], [3, 4]]).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    groups = np.arange(count, dtype=np.uint8)
+    for members in sets:
+        found = np.unique(groups[members])
+        groups[np.isin(groups, found)] = found[0]
+    return groups

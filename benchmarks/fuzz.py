@@ -139,7 +139,7 @@ def work(pipe: Connection, seed: int, first: int, deadline: float) -> None:
     from phantomseg.network.model import Model, build_network
 
     torch.set_num_threads(1)
-    config = {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2}
+    config = {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}
     model = Model(build_network("fast", config).eval(), label_set("head"))
     warnings.simplefilter("error")  # a warning is noise that nobody can act on
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -37,7 +37,7 @@ import torch
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network, save_model
 
-TINY = {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2}
+TINY = {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}
 HIDDEN = ".phantomseg"
 STARTED_SECONDS = 300.0
 

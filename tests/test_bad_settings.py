@@ -33,7 +33,9 @@ def test_templates_that_cannot_be_used(tmp_path: Path, capfd: Capture, words: tu
     empty, junk, outside = (tmp_path / name for name in ("empty", "junk.npz", "outside"))
     empty.mkdir()
     junk.write_bytes(b"junk")
-    assert "nowhere is no folder of label maps and no prepared .npz; give" in error(tmp_path / "nowhere")
+    assert "nowhere is no folder of label maps, no labels.toml and no prepared .npz; give" in error(
+        tmp_path / "nowhere"
+    )
     assert "empty holds no .nii, .nii.gz or .mgz file; put label maps there" in error(empty)
     assert "junk.npz is no prepared template file" in error(junk)
     path = label_map(tmp_path / "unknown", 999)

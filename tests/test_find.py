@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 GREY = {511: 140, 515: 25, 24: 35, 3: 120, 42: 120, 2: 190, 41: 190, 4: 35, 43: 35, 12: 145, 51: 145}
 INSIDE = (24, 3, 42, 2, 41, 4, 43, 12, 51)
 MODEL = Model(
-    build_network("fast", {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
+    build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
 )
 
 

@@ -151,7 +151,7 @@ def test_flip_averaging_swaps_sides_back() -> None:
 def test_probabilities_of_a_merged_set_add_up() -> None:
     class Spread(Reader):
         def encode(self, image: torch.Tensor, norms: Norms | None = None) -> torch.Tensor:
-            return torch.randn(1, 45, *image.shape[2:], generator=torch.Generator().manual_seed(0))
+            return torch.randn(1, 51, *image.shape[2:], generator=torch.Generator().manual_seed(0))
 
     model = Model(Spread(), label_set("head"))
     image = torch.zeros(1, 1, 4, 4, 4)

@@ -64,7 +64,7 @@ def test_values_of_the_sets() -> None:
     assert label_set("siam").ids.tolist() == list(range(17))
     assert label_set("brain").ids.tolist() == [0, 1, 2]
     assert label_set("tissue").ids.tolist() == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
-    assert len(label_set("head")) == 45
+    assert len(label_set("head")) == 51
     generation = label_set("generation").ids.tolist()
     assert len(generation) == 54 + 1 and 520 in generation  # 54 values of the templates, and the dura
 
@@ -116,7 +116,7 @@ def test_merge_keeps_sides(source: str, target: str) -> None:
 
 def test_sets_that_come_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "freesurfer", "intracranial", "mask", "siam", "tissue"}
+    assert reached == {"brain", "freesurfer", "intracranial", "lesions", "mask", "siam", "tissue"}
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 
@@ -138,8 +138,11 @@ def test_merge_of_a_set_into_itself_changes_nothing(name: str) -> None:
 
 
 def test_generation_to_head_by_hand() -> None:
-    # lesion to white matter, choroid plexus to its ventricle, 5th ventricle to CSF, chiasm to optic nerve
-    assert become("generation", "head", 25, 57, 136, 137, 163, 164) == [2, 41, 4, 5, 43, 44]
+    # lesions and choroid plexus have labels of their own; 5th ventricle to CSF, chiasm to optic nerve
+    assert become("generation", "head", 25, 57, 136, 137, 163, 164) == [25, 57, 31, 137, 63, 164]
+    # merged further, lesions are white matter, and choroid plexus is the ventricle around it
+    assert become("head", "freesurfer", 25, 57, 31, 137, 63, 164) == [2, 41, 4, 5, 43, 44]
+    assert become("head", "lesions", 2, 25, 57, 31, 137, 63, 164, 3) == [2, 77, 77, 31, 31, 63, 63, 0]
     assert become("generation", "head", 72, 85, 508, 509, 520) == [24, 530, 507, 507, 520]
 
 
@@ -295,7 +298,7 @@ def test_sides_and_sideless_become_the_same(name: str) -> None:
 def test_group_indices_leave_out_labels_without_a_group() -> None:
     labels = label_set("head")
     groups = labels.group_indices("topology")
-    assert [labels.ids[i] for i in groups["left cerebrum"]] == [2, 3, 4, 5]
+    assert [labels.ids[i] for i in groups["left cerebrum"]] == [2, 3, 4, 5, 25, 31, 137]
     grouped = {int(labels.ids[i]) for members in groups.values() for i in members}
     assert grouped.isdisjoint({0, 24, 502, 511, 515})
 

@@ -152,7 +152,7 @@ def test_model_of_a_changed_label_set_is_refused(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "model.json").read_text())
     description["label_ids"][-1] = 99
     (tmp_path / "model.json").write_text(json.dumps(description))
-    with pytest.raises(ModelError, match="its label set has changed"):
+    with pytest.raises(ModelError, match="label set brain has no id 99"):
         load_model(tmp_path)
 
 

@@ -33,11 +33,11 @@ from phantomseg.network.unet import UNet, UNetConfig
 from phantomseg.network.volume import whole
 
 CPU = torch.device("cpu")
-SMALL = FastConfig(classes=45, features=(4, 6, 8), convolutions=(1, 1, 2), detail=2)
+SMALL = FastConfig(classes=51, features=(4, 6, 8), convolutions=(1, 1, 2), detail=2)
 KINDS = {
     "fast": lambda: FastNet(SMALL),
     "fast, more detail": lambda: FastNet(replace(SMALL, detail_convolutions=2)),
-    "unet": lambda: UNet(UNetConfig(classes=45, levels=3, features=4)),
+    "unet": lambda: UNet(UNetConfig(classes=51, levels=3, features=4)),
 }
 needs_openvino = pytest.mark.skipif(not openvino_available(), reason="openvino is not installed")
 
@@ -100,7 +100,7 @@ def test_norms_are_kept_for_other_images(kind: str) -> None:
     other = 2 * image(8, 24, 16)
     for _ in range(2):
         wanted = ours.network.encode(other, kept(norms[0]))
-        assert close(theirs.network.encode(other, kept(norms[1])), wanted)
+        assert close(theirs.network.encode(other, kept(norms[1])), wanted, 1e-4)  # their own differ by as much
         assert close(theirs.network.encode(other, kept(norms[0])), wanted)  # the ones that torch found
 
 
@@ -133,7 +133,7 @@ def test_a_scan_gets_the_labels_of_torch_twice() -> None:
     scan = Image(phantom.head((20, 22, 18)).astype(np.float32), np.diag([-1.2, 1, 1.4, 1]))
     torch.manual_seed(0)
     tiny = Model(
-        build_network("fast", {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2}),
+        build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}),
         label_set("head"),
     )
     wanted = segment(scan, tiny, "tissue").image.voxels
@@ -190,7 +190,7 @@ import sys, torch
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 from phantomseg.network.openvino import to_openvino
-network = build_network("fast", {"classes": 45, "features": [4, 8], "convolutions": [1, 1], "detail": 2})
+network = build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2})
 to_openvino(Model(network, label_set("head"))).network.encode(torch.rand(1, 1, 8, 8, 8))
 assert "openvino_telemetry" not in sys.modules and "openvino" in sys.modules
 """

@@ -345,6 +345,6 @@ def test_flip_swaps_sides_of_labels() -> None:
 
 def test_target_channels_follow_the_merge() -> None:
     head = label_set("head")
-    assert head.ids[target_channels("head")[channel(25)]] == 2  # lesion counts as its white matter
+    assert head.ids[target_channels("head")[channel(85)]] == 530  # the chiasm counts as optic nerve
     freesurfer = label_set("freesurfer")
     assert freesurfer.ids[target_channels("freesurfer")[channel(515)]] == 0

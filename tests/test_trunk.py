@@ -149,7 +149,7 @@ def test_rounding_leaves_14_bits_of_mantissa() -> None:
 
 def test_checkpoint_of_the_shipped_network_fits_into_40_mb(tmp_path: Path) -> None:
     """With moments that are all noise, and an average a tenth away from the weights."""
-    network = build_network("fast", {"classes": 45})
+    network = build_network("fast", {"classes": 51})
     average = copy.deepcopy(network)
     state = TrainState(network, average, build_optimisers(network, "muon", 1e-3, 1e-3))
     generator = torch.Generator().manual_seed(0)

@@ -68,7 +68,7 @@ class Model:
         Raises:
             LabelError: its labels do not merge into that set.
         """
-        known = self.labels.ids.tolist()
+        known, _ = self.labels.ids.tolist(), label_set(name)
         if name == self.labels.name:
             return Merge(tuple(known), tuple(known), self.labels)
         return merge(self.labels.name, name).only(known)
@@ -157,6 +157,8 @@ def load_model(folder: Path) -> Model:
             raise ModelError("weights.safetensors is not the file that model.json describes")
         network = build_network(description["network"], description["config"])
         weights = load_file(folder / "weights.safetensors")
+        if (classes := description["config"]["classes"]) != len(labels) and classes != 1:
+            raise ModelError(f"it has {classes} classes and {len(labels)} labels")
         network.load_state_dict({name: value.float() for name, value in weights.items()})
         spacing_mm, record = float(description["spacing_mm"]), description["record"]
         if not spacing_mm > 0:

@@ -125,7 +125,7 @@ def prepare_template(path: Path, spacing_mm: float = 1.0, labels: str = TEMPLATE
     try:
         channels = coarse_labels(labels).apply(image.voxels)
     except LabelError as error:
-        raise TemplateError(f"{path}: {error}") from error
+        raise TemplateError(f"{path} {str(error).removeprefix('it ')}") from error
     generation = label_set(TEMPLATES)
     if enlarge:
         inside_ml = float(intracranial_channels()[channels].sum()) * image.voxel_volume_mm3 / 1000

@@ -86,7 +86,6 @@ def test_rebuilt_cortex_is_one_closed_sheet() -> None:
 @pytest.mark.parametrize(
     ("name", "mm", "layers", "wall"),
     [
-        ("pial", -2.0, ((2, 20.0), (3, 22.0)), 3),
         ("white", 2.0, ((2, 20.0), (3, 22.0)), 3),
         ("skull", -2.0, ((24, 20.0), (515, 22.0), (507, 28.0)), 515),
         ("skin", -2.0, ((507, 20.0), (511, 22.0), (0, 40.0)), 511),
@@ -100,6 +99,28 @@ def test_thin_walls_survive(name: str, mm: float, layers: tuple[tuple[int, float
     open_space = after != channel(wall)
     assert cc3d.connected_components(open_space, connectivity=18).max() == 2
     assert cc3d.connected_components(after == channel(wall), connectivity=26).max() == 1
+
+
+def test_cortex_thinner_than_what_it_loses_is_lost() -> None:
+    labels = shells((2, 20.0), (3, 22.0), beyond=24)
+    assert (moved(labels, "pial", -1.0) == channel(3)).any()
+    assert not (moved(labels, "pial", -3.0) == channel(3)).any()
+
+
+def test_a_move_of_one_side_leaves_the_other() -> None:
+    labels = torch.full((20, 12, 12), channel(24), dtype=torch.uint8)
+    labels[:6], labels[14:] = channel(3), channel(42)
+    after = apply_shape(labels[None], [Shape(("pial",), (1.8,), 0.0, 25.0, 1, ("right",))])[0, :, 6, 6].tolist()
+    assert after == [channel(3)] * 6 + [channel(24)] * 6 + [channel(42)] * 8
+
+
+def test_old_age_takes_cortex_and_widens_ventricles_together() -> None:
+    settings = ShapeSettings(ageing=Move(1.0, Constant(0.5)), one_side_probability=1.0)
+    drawn = draw_shape(settings, np.random.default_rng(0))
+    assert dict(zip(drawn.boundaries, drawn.distances_mm, strict=True)) == {
+        "pial": -0.5, "ventricles": 1.5, "third_ventricle": 0.75
+    }  # fmt: skip
+    assert len(drawn.sides) == 3 and set(drawn.sides) <= {"left", "right"}
 
 
 def test_grown_voxels_take_the_side_of_their_neighbour() -> None:

@@ -51,11 +51,13 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     bias = draw_bias(recipe.bias, rng) if recipe.bias else None
     if bias and tissues.most is not None:
         bias = dataclasses.replace(bias, log_std=0.0)  # computed tomography has no receive coil
+    is_fine = recipe.fine_probability == 1 or rng.uniform() < recipe.fine_probability
+    fine = recipe.fine_voxels_per_mm if is_fine else 1
     return SampleDraw(
         seed=seed,
         index=index,
         target=recipe.target,
-        fine_voxels_per_mm=recipe.fine_voxels_per_mm,
+        fine_voxels_per_mm=fine,
         pose=pose,
         shapes=shapes,
         pumba=pumba,
@@ -76,6 +78,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates, be there any or not."""
     if templates.images is not None:
         return apply_to_scans(draws, templates)
+    if len(finest := sorted({draw.fine_voxels_per_mm for draw in draws})) > 1:
+        return _joined([apply_draws([draw], templates) for draw in draws], finest[-1])
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
     poses, labels = taken(d.pose for d in draws), label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := taken(d.shape for d in draws)) else labels
@@ -105,6 +109,18 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     target = with_border(target) if draws[0].target == BORDER else target
     image = rescale(image) if strips or views or slabs else image  # use sees no more than this either
     return Batch(image, target, tuple(draws), classes)
+
+
+def _joined(batches: list[Batch], per_mm: int) -> Batch:
+    """One batch of several, whose targets differ in resolution."""
+    targets = [refined(batch.target, per_mm // batch.draws[0].fine_voxels_per_mm) for batch in batches]
+    classes = [batch.classes for batch in batches if batch.classes is not None]
+    return Batch(
+        torch.cat([batch.image for batch in batches]),
+        torch.cat(targets),
+        tuple(draw for batch in batches for draw in batch.draws),
+        np.concatenate(classes) if classes else None,
+    )
 
 
 def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:

@@ -43,6 +43,7 @@ class Recipe:
     pumba: PumbaSettings | None = None  # out of nothing, as the paper has them
     distance_voxels: int | None = None  # the network learns the distance to the target's surface, up to this one
     fine_voxels_per_mm: int = 1  # above 1, labels are painted on a finer grid and averaged (partial volume)
+    fine_probability: float = 1.0  # of samples that are painted so
     shape: ShapeSettings | None = None
     findings: FindingSettings | None = None
     strip: StripSettings | None = None

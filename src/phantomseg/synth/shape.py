@@ -1,7 +1,8 @@
 """Shapes beyond what a warp gives: thinner and thicker cortex, ventricles, nuclei, skull, skin.
 
 A boundary between two tissues moves by a drawn distance that varies over the head (SIAM moves the same boundaries
-by iterated dilation of 0.25 mm voxels). A layer that keeps two other tissues apart is never eaten through.
+by iterated dilation of 0.25 mm voxels). A layer that keeps two other tissues apart is never eaten through, but for
+cortex that gets thinner than a voxel.
 """
 
 from __future__ import annotations
@@ -126,12 +127,18 @@ def _apply_one(labels: torch.Tensor, shape: Shape, per_mm: int) -> torch.Tensor:
         else:
             pair = BOUNDARIES[name] if mm > 0 else BOUNDARIES[name][::-1]
             grows, shrinks = (of_side(values, side) for values in pair)
-            labels = grow(labels, grows, shrinks, factor.mul_(abs(mm) * per_mm), 2 * abs(mm) * per_mm)
+            through = name == "pial" and mm < 0  # cortex thinner than a voxel is lost to the fluid
+            labels = grow(labels, grows, shrinks, factor.mul_(abs(mm) * per_mm), 2 * abs(mm) * per_mm, through)
     return labels
 
 
 def grow(
-    labels: torch.Tensor, values: Iterable[int], into: Iterable[int], distance: torch.Tensor, most: float
+    labels: torch.Tensor,
+    values: Iterable[int],
+    into: Iterable[int],
+    distance: torch.Tensor,
+    most: float,
+    through: bool = False,
 ) -> torch.Tensor:
     """Labels with one tissue grown into another, shape (I, J, K).
 
@@ -141,6 +148,7 @@ def grow(
         into: generation values that are eaten, except where they keep the growing tissue from a third one.
         distance: in voxels, one for each voxel.
         most: largest distance, which bounds the work.
+        through: eat what keeps it from a third tissue, too.
     """
     reach = _reach(most)
     is_grower, is_eaten = is_any(labels, values), is_any(labels, into)
@@ -150,9 +158,11 @@ def grow(
         return labels
     squared, nearest = nearest_label(part, is_grower, reach)
     close = surface_distance(is_grower, squared) < distance[box]
-    apart = with_edges(~(is_grower | is_eaten))
+    changes = is_eaten & close
+    if not through:
+        changes &= ~with_edges(~(is_grower | is_eaten))
     changed = labels.clone()
-    changed[box] = torch.where(is_eaten & close & ~apart, nearest, part)
+    changed[box] = torch.where(changes, nearest, part)
     return changed
 
 

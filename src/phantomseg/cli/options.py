@@ -73,16 +73,16 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
     from phantomseg.synth.source import reaches
     from phantomseg.synth.templates import load_templates, no_templates
 
-    if recipe.pose is None:
+    if not recipe.needs_templates:
         return no_templates(recipe.spacing_mm)
-    if not reaches(recipe.target, recipe.source):
+    if not reaches(recipe.target):
         raise RecipeError(
             f"recipe has the target {recipe.target!r}, but there is no merge from 'head' to {recipe.target!r} for "
             "label maps of templates; choose another recipe"
         )
     if path is None:
         raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")
-    return load_templates(path)
+    return load_templates(path, recipe.spacing_mm)
 
 
 def begin(device: str, threads: int | None) -> torch.device:

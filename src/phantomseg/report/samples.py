@@ -34,7 +34,7 @@ def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int,
         write_image(folder / f"{name}_dseg.nii.gz", Image(labels.ids[target].astype(np.int16), affine))
         _write_record(folder / f"{name}.json", batch.draws[0].record())
         shown, names = target, labels
-        if recipe.source == SHAPES:  # the target says less than the shapes
+        if batch.draws[0].source == SHAPES:  # the target says less than the shapes
             shown, names = label_maps(list(batch.draws), templates)[0].cpu().numpy(), label_set(SHAPES)
         pictures[f"{index}"] = middle_slice(index, image, shown, names)
     sheet = folder / "contact_sheet.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from phantomseg.image.distance import squared_distance
 from phantomseg.image.intensity import rescale
+from phantomseg.labels import UNLABELLED, label_set
 from phantomseg.rng import sample_rng
 from phantomseg.synth import fillings, pumba
 from phantomseg.synth.artefacts import apply_artefacts, draw_artefacts
@@ -37,6 +40,9 @@ from phantomseg.synth.view import draw_view, hide_unseen, wrap_around
 def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> SampleDraw:
     """Draw sample `index` of the endless series that `seed` names."""
     rng = sample_rng(seed, index)
+    if recipe.also:
+        weights = np.array([weight for weight, _ in recipe.parts])
+        recipe = recipe.parts[int(rng.choice(len(weights), p=weights / weights.sum()))][1]
     strip = draw_strip(recipe.strip, rng) if recipe.strip else None
     stripped = strip is not None and strip.keep != "head"
     pose = draw_pose(recipe.pose, templates, rng, stripped) if recipe.pose else None
@@ -71,6 +77,7 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
         resolution=draw_resolution(recipe.resolution, rng) if recipe.resolution else None,
         view=draw_view(recipe.view, rng) if recipe.view else None,
         slab=draw_slab(recipe.slab, rng) if recipe.slab else None,
+        closed_voxels=recipe.closed_voxels,
     )
 
 
@@ -78,8 +85,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates, be there any or not."""
     if templates.images is not None:
         return apply_to_scans(draws, templates)
-    if len(finest := sorted({draw.fine_voxels_per_mm for draw in draws})) > 1:
-        return _joined([apply_draws([draw], templates) for draw in draws], finest[-1])
+    if len({(draw.fine_voxels_per_mm, draw.source) for draw in draws}) > 1:
+        return _joined([apply_draws([draw], templates) for draw in draws])
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
     poses, labels = taken(d.pose for d in draws), label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := taken(d.shape for d in draws)) else labels
@@ -98,6 +105,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = acquire(image, looks) if (looks := taken(d.resolution for d in draws)) else image
     tables, classes = _targets(draws, templates)
     target = look_up_each(kept, tables)
+    if any(draw.closed_voxels for draw in draws):
+        target = closed_masks(target, kept, draws)
     image = rescale(image)
     if strips:
         mask_stripped(image, kept, strips, per_mm)
@@ -111,16 +120,32 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     return Batch(image, target, tuple(draws), classes)
 
 
-def _joined(batches: list[Batch], per_mm: int) -> Batch:
-    """One batch of several, whose targets differ in resolution."""
+def _joined(batches: list[Batch]) -> Batch:
+    """One batch of several, whose targets may differ in resolution."""
+    per_mm = max(batch.draws[0].fine_voxels_per_mm for batch in batches)
     targets = [refined(batch.target, per_mm // batch.draws[0].fine_voxels_per_mm) for batch in batches]
-    classes = [batch.classes for batch in batches if batch.classes is not None]
+    each = np.arange(len(label_set(batches[0].draws[0].target)), dtype=np.uint8)[None]
+    classes = [each if batch.classes is None else batch.classes for batch in batches]
+    coarse = any(batch.classes is not None for batch in batches)
     return Batch(
         torch.cat([batch.image for batch in batches]),
         torch.cat(targets),
         tuple(draw for batch in batches for draw in batch.draws),
-        np.concatenate(classes) if classes else None,
+        np.concatenate(classes) if coarse else None,
     )
+
+
+def closed_masks(target: torch.Tensor, kept: torch.Tensor, draws: list[SampleDraw]) -> torch.Tensor:
+    """Masks (B, I, J, K) with what lies between their parts; of a stripped sample, which is to stay, all it shows."""
+    masks = []
+    for mask, labels, draw in zip(target, kept, draws, strict=True):
+        radius = draw.closed_voxels
+        is_stripped = draw.strip is not None and draw.strip.keep != "head" and draw.strip.margin_mm == 0
+        inside = labels > 0 if is_stripped else mask > 0
+        reach = math.ceil(radius) + 1
+        grown = squared_distance(inside, reach) <= radius**2
+        masks.append((squared_distance(~grown, reach) > radius**2) | inside)
+    return torch.stack(masks).to(target.dtype)
 
 
 def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
@@ -141,7 +166,9 @@ def _targets(draws: list[SampleDraw], templates: Templates) -> tuple[list[np.nda
     groups = [templates.groups[pose.template].tobytes() for pose in poses]
     each = zip(draws, groups, poses, strict=True)
     tables, classes = zip(*(joined_classes(d.target, rows, pose.swapped) for d, rows, pose in each), strict=True)
-    return list(tables), np.stack(classes)
+    stacked = np.stack(classes)
+    plain = (stacked == np.arange(stacked.shape[1])).all() and max(table.max() for table in tables) < UNLABELLED
+    return list(tables), None if plain else stacked
 
 
 def _keeps_fluid(draw: SampleDraw) -> bool:

@@ -53,6 +53,18 @@ class Recipe:
     resolution: ResolutionSettings | None = None
     view: ViewSettings | None = None
     slab: SlabSettings | None = None
+    closed_voxels: float = 0.0  # half-width of what lies between parts of the brain and is yet within its mask
+    also: tuple[Part, ...] = ()  # other recipes, of which some samples are
+
+    @property
+    def parts(self) -> tuple[tuple[float, Recipe], ...]:
+        """This recipe and the others, each with its weight."""
+        return (1.0, self), *((part.weight, part.recipe) for part in self.also)
+
+    @property
+    def needs_templates(self) -> bool:
+        """Whether samples come from label maps."""
+        return any(recipe.pose is not None for _, recipe in self.parts)
 
     @property
     def labels_from(self) -> PoseSettings | ShapesSettings | PumbaSettings:
@@ -72,8 +84,9 @@ class Recipe:
 
     @property
     def spacing_mm(self) -> float:
-        """Voxel of the samples as the network is used, where no template has one."""
-        return 1.0 if isinstance(self.labels_from, PoseSettings) else self.labels_from.human_mm
+        """Voxel of the samples as the network is used: that of shapes in a human head, where there are any."""
+        sources = [recipe.labels_from for _, recipe in self.parts]
+        return next((one.human_mm for one in sources if not isinstance(one, PoseSettings)), 1.0)
 
     def __post_init__(self) -> None:
         if len(self._sources()) != 1:
@@ -98,15 +111,31 @@ class Recipe:
                 "as distances know parts of voxels anyway; leave one of them out"
             )
 
+        for part in self.also:
+            wanted, got = ((r.target, r.crop_voxels, r.distance_voxels) for r in (self, part.recipe))
+            if wanted != got or part.recipe.also or part.weight <= 0:
+                raise RecipeError(
+                    f"recipe names another one with target, crop and distance_voxels {got} and weight {part.weight:g}, "
+                    f"wanted {wanted}, a weight above 0, and no [[also]] in it; correct it"
+                )
+
     def _sources(self) -> list[PoseSettings | ShapesSettings | PumbaSettings]:
         return [one for one in (self.pose, self.shapes, self.pumba) if one is not None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Another recipe, and how often its samples come, relative to the 1 of the recipe that names it."""
+
+    recipe: Recipe
+    weight: float = 1.0
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package.
 
     >>> recipe_names()
-    ['find', 'head', 'pumba', 'shapes', 'supervised', 'synthseg']
+    ['find', 'head', 'pumba', 'shapes', 'supervised', 'synthseg', 'universal']
     """
     folder = resources.files("phantomseg") / "recipes"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
@@ -158,7 +187,7 @@ def record(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {key: record(inner) for key, inner in pairs if inner is not None}
-    return list(value) if isinstance(value, tuple) else value
+    return [record(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _parse(kind: type, content: Any, where: str) -> Any:
@@ -179,13 +208,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return parse_distribution(value, where)
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)[0]
+    if hint is Recipe and isinstance(value, str):
+        return load_recipe(value)
     if dataclasses.is_dataclass(hint):
         return _parse(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:
-        count = len(typing.get_args(hint))
-        if isinstance(value, list) and len(value) == count and all(type(v) is int and v > 0 for v in value):
-            return tuple(value)
-        raise RecipeError(f"recipe key {where} is {value!r}, wanted {count} whole numbers above 0")
+        return _tuple(typing.get_args(hint), value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _number(float(value), where)
     if (hint is int and type(value) is int and value > 0) or (hint in (str, bool) and type(value) is hint):
@@ -193,6 +221,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     kinds = {float: "a number", int: "a whole number above 0", str: "a string", bool: "true or false"}
     wanted = kinds.get(hint, "another kind")
     raise RecipeError(f"recipe key {where} is {value!r}, wanted {wanted}")
+
+
+def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if hints == (Part, ...):
+        if not isinstance(value, list):
+            raise RecipeError(f"recipe key {where} is {value!r}, wanted tables; write [[{where}]]")
+        return tuple(_parse(Part, one, where) for one in value)
+    if isinstance(value, list) and len(value) == len(hints) and all(type(v) is int and v > 0 for v in value):
+        return tuple(value)
+    raise RecipeError(f"recipe key {where} is {value!r}, wanted {len(hints)} whole numbers above 0")
 
 
 def _number(value: float, where: str) -> float:

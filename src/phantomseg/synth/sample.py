@@ -47,6 +47,7 @@ class SampleDraw:
     resolution: Resolution | None
     view: View | None
     slab: Slab | None
+    closed_voxels: float = 0.0
 
     @property
     def source(self) -> str:

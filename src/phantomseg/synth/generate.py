@@ -30,7 +30,7 @@ from phantomseg.synth.sample import Batch, SampleDraw, taken
 from phantomseg.synth.shape import apply_shape, draw_shape
 from phantomseg.synth.shapes import draw_shapes
 from phantomseg.synth.slab import draw_slab, repeat_faces
-from phantomseg.synth.source import BORDER, SHAPES, joined_classes, target_channels
+from phantomseg.synth.source import BORDER, FLUID, OUTERMOST, SHAPES, fluid_channels, joined_classes, target_channels
 from phantomseg.synth.strip import apply_strip, before_masking, draw_strip, look_up_each, mask_stripped, mirror_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import draw_tissues, paint, without_texture
@@ -107,6 +107,9 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     target = look_up_each(kept, tables)
     if any(draw.closed_voxels for draw in draws):
         target = closed_masks(target, kept, draws)
+    if draws[0].target == BORDER:
+        fluid = look_up_each(kept, [fluid_channels(source).astype(np.uint8)] * len(draws))
+        target = torch.where((fluid > 0) & (target > 0), torch.full_like(target, FLUID), target)
     image = rescale(image)
     if strips:
         mask_stripped(image, kept, strips, per_mm)
@@ -177,7 +180,7 @@ def _keeps_fluid(draw: SampleDraw) -> bool:
 
 
 def with_border(mask: torch.Tensor) -> torch.Tensor:
-    """Mask (B, I, J, K) with 2 in its outermost layer of voxels, next to which, corners too, is no mask.
+    """Mask (B, I, J, K) with OUTERMOST in its last layer of voxels, next to which, corners too, is no mask.
 
     >>> with_border(torch.ones(1, 3, 3, 3, dtype=torch.uint8)).sum().item()
     27
@@ -185,7 +188,7 @@ def with_border(mask: torch.Tensor) -> torch.Tensor:
     [0, 2, 1, 2, 0]
     """
     outside = F.max_pool3d((mask == 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    return torch.where(outside & (mask > 0), torch.full_like(mask, 2), mask)
+    return torch.where(outside & (mask > 0), torch.full_like(mask, OUTERMOST), mask)
 
 
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:

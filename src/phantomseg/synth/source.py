@@ -11,6 +11,7 @@ from phantomseg.labels import UNLABELLED, has_merge, join, label_set, merge
 TEMPLATES, SHAPES = "generation", "shapes"
 FINE_TO_BRAIN = {TEMPLATES: ("head", "brain"), SHAPES: ("brain",)}  # sets on the way
 BORDER = "border"
+INSIDE, OUTERMOST, FLUID = 1, 2, 3  # channels of that set
 
 
 @cache
@@ -38,8 +39,8 @@ def reaches(target: str, source: str = TEMPLATES) -> bool:
 def target_channels(target: str, source: str = TEMPLATES, with_fluid: bool = False) -> np.ndarray:
     """Channel in the label set `target` of each channel of the source, uint8, shape (G,).
 
-    Channels of the set `border` are inside where they are brain; its border depends on where the voxels lie. With
-    fluid, that around the brain is part of a mask.
+    Channels of the set `border` are inside where they are brain; its border, and fluid in the mask, depend on where the
+    voxels lie. With fluid, that around the brain is part of a mask.
 
     >>> target_channels("mask", SHAPES)[[0, 1]].tolist()
     [0, 1]
@@ -51,6 +52,18 @@ def target_channels(target: str, source: str = TEMPLATES, with_fluid: bool = Fal
     first = FINE_TO_BRAIN[source][0]
     ids = merge(source, first).apply(label_set(source).ids)
     return label_set(target).index_of_ids(merge(first, target).apply(ids)).astype(np.uint8)
+
+
+@cache
+def fluid_channels(source: str = TEMPLATES) -> np.ndarray:
+    """Which channels of the source are no tissue where they are in a mask of the brain, boolean, shape (G,).
+
+    Ventricles of label maps count as tissue, as they lie within it.
+    """
+    if source == TEMPLATES:
+        return ~brain_channels(source)
+    is_csf = np.array([label.tissue == "csf" for label in label_set(source).labels])
+    return is_csf | ~brain_channels(source)
 
 
 @cache

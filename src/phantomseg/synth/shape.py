@@ -95,16 +95,17 @@ class Shape:
 
 def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
     """Draw which boundaries move, and how far."""
-    moves = {f.name: getattr(settings, f.name) for f in fields(settings) if f.type == "Move"}
+    moves = {f.name: getattr(settings, f.name) for f in fields(settings) if f.type == "Move" and f.name != "ageing"}
     drawn = {}
     for name, move in moves.items():
         distance = move.mm.draw(rng, 1)[0]
         if rng.uniform() < move.probability:
             drawn[name] = distance
-    if ageing := drawn.pop("ageing", None):
-        drawn |= {name: factor * ageing for name, factor in AGEING.items()}
     variation = settings.variation.draw(rng, 1)[0]
     seed = draw_seed(rng)
+    if settings.ageing.probability and rng.uniform() < settings.ageing.probability:
+        mm = settings.ageing.mm.draw(rng, 1)[0]
+        drawn |= {name: factor * mm for name, factor in AGEING.items()}
     chances = rng.uniform(size=len(drawn)) if settings.one_side_probability else np.ones(len(drawn))
     half = settings.one_side_probability / 2
     sides = tuple("left" if chance < half else "right" if chance < 2 * half else "" for chance in chances)

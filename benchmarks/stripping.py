@@ -129,7 +129,7 @@ def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...
             if name == "head" and title.startswith("mouse"):
                 row += [""] * 3
                 continue
-            found = score(strip(scan, model, keep_stripped=False), reference)
+            found = score(strip(scan, model, fluid="sulci"), reference)
             dice[name].append(found[0])
             row += [f"{found[0]:.3f}", f"{found[1]:.1f}", f"{found[2]:+.1f}"]
         rows.append(tuple(row))
@@ -148,7 +148,7 @@ def print_lost(cases: list[Case], models: dict[str, Model]) -> None:
             continue
         words = []
         for name, model in models.items():
-            masks = [strip(scan, model, keep_stripped=keep).image.voxels > 0 for keep in (False, True)]
+            masks = [strip(scan, model, fluid=fluid).image.voxels > 0 for fluid in ("sulci", "kept")]
             own, written = (100 * (reference & ~mask).sum() / reference.sum() for mask in masks)
             words.append(f"{name} {own:.1f} %, as written {written:.1f} %")
         print(f"{title} loses: {'; '.join(words)}", flush=True)
@@ -217,7 +217,7 @@ def main() -> None:
     first = next(iter(models.values()))
     if arguments.picture:
         scans = {name: read_image(arguments.scans / f"{name}.nii.gz") for name in PICTURED}
-        own = {name: (scan, strip(scan, first, keep_stripped=False)) for name, scan in scans.items()}
+        own = {name: (scan, strip(scan, first, fluid="sulci")) for name, scan in scans.items()}
         draw_masks(arguments.picture, own)
     if arguments.speed:
         speed(first)

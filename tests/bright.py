@@ -32,6 +32,20 @@ def model(folder: Path, human_mm: float = 2.0) -> Path:
     return folder
 
 
+def fluid_model(folder: Path, human_mm: float = 2.0) -> Path:
+    """A quarter to three quarters of the brightest are fluid, what is brighter is brain."""
+    network = build_network("fast", {**SIZES, "classes": 4})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.head.weight[0, -1, 1, 1, 1] = 1.0  # type: ignore[operator, index, union-attr]
+        network.classify.weight[:, 0, 0, 0, 0] = torch.tensor([0.0, 60.0, 0.0, 20.0])  # type: ignore[operator, index, union-attr]
+        network.classify.bias[:] = torch.tensor([0.0, -35.0, -50.0, -5.0])  # type: ignore[operator, index, union-attr]
+    record = {"recipe": {"shapes": {"crop_voxels": [96, 96, 96]}}}
+    save_model(folder, Model(network, label_set("border"), human_mm, record))
+    return folder
+
+
 def ball(radius_mm: float, spacing_mm: float, size: int = 40) -> np.ndarray:
     """A bright ball that fades out around its radius, in dark air, (size, size, size)."""
     away = np.sqrt((((np.indices((size,) * 3) - (size - 1) / 2) * spacing_mm) ** 2).sum(0))

@@ -181,6 +181,18 @@ def test_one_bad_scan_does_not_stop_the_others(tmp_path: Path, model: Path, capf
     assert (tmp_path / "out" / "a_mask.nii.gz").is_file()
 
 
+def test_strip_csf(tmp_path: Path, model: Path, capfd: Capture) -> None:
+    away = np.sqrt((((np.indices((40,) * 3) - 19.5) * 4.0) ** 2).sum(0))
+    voxels = np.select([away < 52, away < 64], [200.0, 100.0], 0.0).astype(np.float32)
+    scan, fluid = bright.save(tmp_path / "scan.nii.gz", voxels, 4.0), bright.fluid_model(tmp_path / "fluid")
+    whole = mask(stripped(scan, fluid, "--csf"))
+    assert np.array_equal(whole, voxels > 0)
+    tissue = mask(stripped(scan, fluid, "--no-csf"))
+    assert 2 * (tissue & (voxels > 150)).sum() / (tissue.sum() + (voxels > 150).sum()) > 0.95
+    error = command.refused(capfd, tmp_path / "b", "strip", scan, "--model", model, "--no-csf", *PLAIN)
+    assert "does not tell fluid from the brain; choose --model universal or head" in error
+
+
 def test_every_flag_is_tested() -> None:
     tests = dict.fromkeys(("scans", "output"), test_strip_writes_mask_and_brain)
     tests |= {"species": test_strip_species, "border": test_strip_border, "distance": test_strip_distance}
@@ -189,5 +201,6 @@ def test_every_flag_is_tested() -> None:
     tests |= {"model": test_strip_model, "volume": test_strip_volume, "resume": test_strip_resume}
     tests |= dict.fromkeys(("ct", "reorient"), test_strip_ct_and_reorient)
     tests |= {"max_memory": test_strip_max_memory, "keep_stripped": test_strip_keep_stripped}
+    tests |= {"csf": test_strip_csf}
     tests |= dict.fromkeys(("device", "threads"), test_strip_device_and_threads)
     command.check_every_flag_is_tested("strip", tests)

@@ -58,6 +58,11 @@ def test_brains_of_any_size_are_brought_to_one_scale(model: Model, spacing_mm: f
     assert found.spacing_mm == pytest.approx(spacing_for(found.brain_ml, 2.0), rel=0.05)
 
 
+def test_unknown_words_for_fluid_are_named(model: Model) -> None:
+    with pytest.raises(ScanError, match="fluid is 'some', wanted kept, sulci, none"):
+        strip(ball_scan(), model, fluid="some")
+
+
 def test_species_sets_the_scale_alone(model: Model) -> None:
     scan = ball_scan(1.0, 12.0)
     found = strip(scan, model, species="macaque")
@@ -217,7 +222,7 @@ def test_loss_of_distances_on_coarse_voxels_takes_the_mean() -> None:
 
 
 def test_models_of_labels_strip_humans_alone(head: Model) -> None:
-    with pytest.raises(ScanError, match="knows the human head alone; choose --model strip"):
+    with pytest.raises(ScanError, match="knows the human head alone; choose --model universal"):
         strip(ball_scan(), head, species="mouse")
     found = strip(ball_scan(), head)
     assert found.image.shape == ball_scan().shape and set(np.unique(found.image.voxels)) <= {0, 1}

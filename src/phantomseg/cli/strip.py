@@ -43,6 +43,9 @@ def run(
             help="Keep all of a scan that was stripped before, if MODEL makes masks.",
         ),
     ] = True,
+    csf: Annotated[
+        bool, typer.Option("--csf/--no-csf", help="Include the fluid of the sulci in the mask, or none at all.")
+    ] = True,
     model: Annotated[
         str, typer.Option(help="strip (any species), head (humans, by labels of the brain), or a model folder.")
     ] = "strip",
@@ -74,7 +77,7 @@ def run(
         species=species,
         border_mm=border,
         distance=distance,
-        keep_stripped=keep_stripped,
+        fluid=("kept" if keep_stripped else "sulci") if csf else "none",
         ct=ct,
         axcodes=reorient,
         most_bytes=None if max_memory is None else max_memory * 1e9,

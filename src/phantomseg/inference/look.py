@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cc3d
@@ -20,6 +20,7 @@ from phantomseg.inference.prepare import Prepared
 from phantomseg.inference.tiles import Tiles, fitting
 from phantomseg.network.losses import SOFT_VOXELS
 from phantomseg.network.model import Model
+from phantomseg.synth.source import BORDER, FLUID, INSIDE, OUTERMOST
 
 MASK = "mask"
 SAMPLES = 128  # of a scan along each axis, in which its content is looked for
@@ -38,6 +39,7 @@ class Look:
     piece: np.ndarray
     spacing_mm: float
     judged: bool = True  # whether its sureness tells anything
+    tissue: torch.Tensor | None = None  # probability of brain without fluid, of models that tell it
 
     @property
     def found(self) -> bool:
@@ -74,6 +76,12 @@ class Look:
                     for axis, n in enumerate(self.piece.shape))  # fmt: skip
         fading = float((p * (1 - p))[(p > SURE) & (p < 1 - SURE)].sum(dtype=torch.float64))
         return min(1.0, SOFT_VOXELS * FACE_AREA * faces / max(fading, 1e-9))
+
+    def without_fluid(self) -> Look:
+        """The same without the fluid in sulci and cisterns; its sureness is that of the whole."""
+        assert self.tissue is not None
+        piece = cc3d.largest_k((self.tissue > PROBABLE).numpy() & self.piece, k=1, connectivity=6) > 0
+        return replace(self, probability=self.tissue, piece=piece)
 
 
 class TooLargeError(ScanError):
@@ -121,10 +129,16 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     before = (np.array([i, j, k]) - (high - low)) // 2
     near = crop(part.with_voxels(rescaled(part.voxels)), -before, np.array([i, j, k]) - before)
     tensor = torch.from_numpy(near.voxels)[None, None]
-    (found,) = predict(model, tensor, [MASK], flip=False).sets
+    found, *parts = predict(model, tensor, [MASK, BORDER] if tells_fluid(model) else [MASK], flip=False).sets
     probability = found[1].float()
+    tissue = parts[0][[INSIDE, OUTERMOST]].float().sum(0) if parts else None
     piece = cc3d.largest_k((probability > PROBABLE).numpy(), k=1, connectivity=6) > 0
     piece &= piece.sum() >= FEWEST_VOXELS
     inside = (slice(0, i), slice(0, j), slice(0, k))
     prepared = Prepared(tensor, inside, scan, Grid(image.shape, image.affine), Grid(near.shape, near.affine), None)
-    return Look(prepared, probability, piece, spacing_mm)
+    return Look(prepared, probability, piece, spacing_mm, tissue=tissue)
+
+
+def tells_fluid(model: Model) -> bool:
+    """Whether a model of masks tells fluid in them from the brain."""
+    return model.labels.name == BORDER and len(model.labels) > FLUID

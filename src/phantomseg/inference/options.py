@@ -16,7 +16,7 @@ from phantomseg.inference.look import MASK
 from phantomseg.inference.results import Outputs, Written, write_results, write_stripped
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, check_species
-from phantomseg.inference.strip import BRAIN, Stripped, strip
+from phantomseg.inference.strip import BRAIN, KEPT, Stripped, check_fluid, strip
 from phantomseg.network.model import Model
 
 Extra = Callable[[Written, dict[str, Any]], PurePath]
@@ -118,12 +118,13 @@ class StripOptions(Task):
     species: str = AUTO
     border_mm: float = 0.0
     distance: bool = False
-    keep_stripped: bool = True
+    fluid: str = KEPT
     any_species = True
 
     def check(self, model: Model) -> None:
         """Refuse a model that makes no masks, and species that are not known."""
         model.merge(MASK)
+        check_fluid(self.fluid, model)
         check_species(self.species)
         if not abs(self.border_mm) < float("inf"):
             raise PhantomSegError(f"border is {self.border_mm} mm, wanted a finite distance; choose one near 0")
@@ -134,7 +135,7 @@ class StripOptions(Task):
 
     def make(self, scan: Image, model: Model) -> Stripped:
         """Find the brain."""
-        return strip(scan, model, self.species, self.border_mm, self.keep_stripped, self.most_bytes)
+        return strip(scan, model, self.species, self.border_mm, self.fluid, self.most_bytes)
 
     def write(self, to: Written) -> list[PurePath]:
         """Mask, brain, volume, and the distances if asked for."""

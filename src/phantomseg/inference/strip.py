@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from phantomseg.errors import ScanError
+from phantomseg.errors import LabelError, ScanError
 from phantomseg.image.distance import signed_distance
 from phantomseg.image.finding import Finding
 from phantomseg.image.grid import canonical
@@ -23,7 +23,7 @@ from phantomseg.image.image import Image, spacing_mm
 from phantomseg.image.intensity import windowed
 from phantomseg.inference.bare import stripped_before
 from phantomseg.inference.find import PROBABLE, Box
-from phantomseg.inference.look import MASK, Look, TooLargeError, content_of, look_at
+from phantomseg.inference.look import MASK, Look, TooLargeError, content_of, look_at, tells_fluid
 from phantomseg.inference.restore import restored
 from phantomseg.inference.segment import Segmentation, segment
 from phantomseg.inference.species import AUTO, HUMAN, check_species, spacing_for, species_ml, species_range_ml
@@ -44,6 +44,7 @@ REACH_VOXELS = 8  # of distances that the network does not predict
 FARTHEST = 0.99  # of that reach, to which a border may go
 AT_EDGE = 0.01  # voxels of the network, or mm, from a surface at least
 SULCI_MM = 4.0  # half-width of what lies between labels of the brain and is yet within its mask
+KEPT, SULCI, NO_FLUID = FLUIDS = ("kept", "sulci", "none")  # what of the fluid around the brain is in a mask
 DOUBTFUL, NO_BRAIN = 0.8, 0.5  # sureness of a look below which a brain is doubtful, and below which there is none
 
 
@@ -77,30 +78,34 @@ def strip(
     model: Model,
     species: str = AUTO,
     border_mm: float = 0.0,
-    keep_stripped: bool = True,
+    fluid: str = KEPT,
     most_bytes: float | None = None,
 ) -> Stripped:
     """Find the brain in a scan.
 
     Args:
         scan: any contrast, resolution, orientation and species, with a skull or without.
-        model: from `find_model("strip")`, or another one of masks.
+        model: from `find_model("universal")`, or another one of masks or labels of the brain.
         species: sets the scale at which the network works; `auto` finds it.
         border_mm: how far outside the brain's surface the mask ends; negative is inside.
-        keep_stripped: whether all of a scan is brain that was stripped before; a model of labels never keeps it.
+        fluid: "sulci" are within the mask, as far as the pial surface; "kept" is the same, but for scans that were
+            stripped before, which keep all that they show (a model of labels never keeps it); "none" is in no mask.
         most_bytes: memory that the process may hold; by default, what the machine or its cgroup has left.
 
     Raises:
         ScanError: no such species, not one of the model's, or a border farther away than the network sees.
-        LabelError: the model makes no masks.
+        LabelError: the model makes no masks, or does not tell fluid from the brain.
         MemoryLimitError: not enough memory.
     """
     check_species(species)
+    check_fluid(fluid, model)
     if model.reaches(BRAIN):
-        look = labelled_brain(scan, model, species, most_bytes)
+        look = labelled_brain(scan, model, species, fluid, most_bytes)
     else:
         look = find_brain(scan, model, species, most_bytes)
-    kept = stripped_before(scan, look) if keep_stripped and look.judged and is_brain(look) else None
+    if fluid == NO_FLUID and is_brain(look) and look.tissue is not None:
+        look = look.without_fluid()
+    kept = stripped_before(scan, look) if fluid == KEPT and look.judged and is_brain(look) else None
     final = look if kept is None else replace(look, piece=kept[1], judged=False)
     reach = model.distance_voxels or REACH_VOXELS
     reach_mm = reach * look.spacing_mm
@@ -131,6 +136,21 @@ def strip(
         sureness=look.sureness,
         findings=_findings(look, brain_ml, species, kept is not None),
     )
+
+
+def check_fluid(fluid: str, model: Model) -> None:
+    """Refuse an unknown word, and masks without fluid of a model that does not know it.
+
+    Raises:
+        ScanError: the word.
+        LabelError: the model.
+    """
+    if fluid not in FLUIDS:
+        raise ScanError(f"fluid is {fluid!r}, wanted {', '.join(FLUIDS)}; choose one")
+    if fluid == NO_FLUID and not (model.reaches(BRAIN) or tells_fluid(model)):
+        raise LabelError(
+            "this model does not tell fluid from the brain; choose --model universal or head, or keep fluid"
+        )
 
 
 def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
@@ -179,10 +199,10 @@ def _around(look: Look) -> Box:
     return look.box.grown(MARGIN * look.diameter_mm)
 
 
-def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
+def labelled_brain(scan: Image, model: Model, species: str, fluid: str, most_bytes: float | None) -> Look:
     """What a model labels as brain, with the sulci and holes between, at its own scale."""
     if species not in (AUTO, HUMAN):
-        raise ScanError(f"species is {species!r}, and this model knows the human head alone; choose --model strip")
+        raise ScanError(f"species is {species!r}, and this model knows the human head alone; choose --model universal")
     result = segment(scan, model, BRAIN, most_bytes=most_bytes)
     assert result.prepared is not None
     probability = result.probabilities[BRAIN][1].float()
@@ -190,7 +210,8 @@ def labelled_brain(scan: Image, model: Model, species: str, most_bytes: float | 
     if result.prepared.middle is None:
         probable[:] = False
     spacing = spacing_mm(result.prepared.grid.affine)  # the scan's own, where it is about the model's
-    piece = cc3d.largest_k(closed(probable, spacing, SULCI_MM), k=1, connectivity=6) > 0
+    filled = probable if fluid == NO_FLUID else closed(probable, spacing, SULCI_MM)
+    piece = cc3d.largest_k(filled, k=1, connectivity=6) > 0
     return Look(result.prepared, probability, piece, float(spacing.prod() ** (1 / 3)), judged=False)
 
 

@@ -18,7 +18,7 @@ class Published:
     method: str
     dataset: str
     structure: str  # lower case, as "hippocampus"
-    metric: str  # "dice" is a fraction; "unclear_distance" is one whose definition the source leaves open
+    metric: str  # "dice" is a fraction, "dice_difference" one of two; "unclear_distance": the source leaves it open
     value: float
     std: float | None
     n: int | None  # subjects
@@ -30,7 +30,8 @@ def published(study: str, metric: str | None = None) -> list[Published]:
     """Published numbers that belong beside one of our studies, in the order of the table.
 
     Args:
-        study: accuracy, resolution, contrast, retest, atrophy, group or lowdata; of any other there are none.
+        study: accuracy, resolution, contrast, retest, atrophy, group, lowdata, ablation, or heart, of which there is no
+            study yet; of any other there are none.
         metric: only numbers of this metric.
 
     >>> [(row.method, row.value) for row in published("retest", "dice")]

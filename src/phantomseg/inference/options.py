@@ -102,6 +102,9 @@ class Options(Task):
             found.append(
                 Finding("warning", "no brain was found at low resolution", "look at the labels before any use")
             )
+        if result.prepared.enlarged > 1:
+            times = f"{result.prepared.enlarged:.2f}"
+            found.append(Finding("ok", f"head of an infant or a fetus: the network saw it enlarged {times} times"))
         if result.quality is not None and result.quality.mean < result.quality.threshold:
             found.append(Finding("warning", f"predicted mean Dice is {result.quality.mean:.2f}", "look at the labels"))
         if result.tiles > 1:

@@ -105,7 +105,8 @@ def test_recipes_that_cannot_be_used(tmp_path: Path, templates: Path, capfd: Cap
         (("--steps", 1, "--minutes", 1), "budget is given twice or not at all; give either --steps or --minutes"),
         (
             ("--steps", 1, "--recipe", "nothing"),
-            "no recipe 'nothing'; give a .toml file or one of find, head, pumba, shapes, supervised, synthseg",
+            "no recipe 'nothing'; give a .toml file or one of find, head, pumba, shapes, supervised, "
+            "synthseg, universal",
         ),
         (("--steps", 1, "--network", "nothing"), "no network 'nothing'; choose one of fast, unet"),
         (("--steps", 1, "--optimiser", "sgd"), "optimiser is 'sgd', wanted muon or adam"),

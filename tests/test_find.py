@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import phantom
 import pytest
@@ -108,3 +110,28 @@ def test_network_sees_the_brain_and_little_else() -> None:
         assert prepared.middle is not None
         world = prepared.grid.affine @ [*prepared.middle, 1]
         assert np.abs(world[:3]).max() < 10
+
+
+def test_small_head_is_shown_at_the_size_of_an_adult() -> None:
+    adult, infant = (prepare(head(spacing), MODEL) for spacing in (4.0, 2.4))
+    assert adult.enlarged == 1.0 and np.allclose(adult.grid.affine.diagonal()[:3], 1.0)
+    # (152 · 0.6)³ / 152³ of the volume of the larger one, and 1700 ml wanted
+    assert 1.4 < infant.enlarged < 2.2
+    assert np.allclose(infant.grid.affine.diagonal()[:3], 1 / infant.enlarged)
+    seen = np.array([s.stop - s.start for s in infant.inside]) / infant.enlarged
+    assert (seen < 1.1 * np.array([0.6 * n for n in (172, 204, 172)])).all()
+
+
+def test_part_of_a_small_head_is_left_as_it_is() -> None:
+    scan = head(2.4)
+    half = Image(scan.voxels[:20], scan.affine)
+    assert find(half).is_cut and prepare(half, MODEL).enlarged == 1.0
+    assert not find(scan).is_cut
+
+
+@pytest.mark.parametrize("record", [{"supervised": True}, {"smallest_head_ml": 420.0}])
+def test_models_that_know_small_heads_see_them_as_they_are(record: dict) -> None:
+    knows = replace(MODEL, record=record)
+    assert MODEL.enlarges and not knows.enlarges
+    assert prepare(head(2.4), knows).enlarged == 1.0
+    assert replace(MODEL, record={"smallest_head_ml": 1200.0}).enlarges

@@ -291,7 +291,9 @@ def test_hounsfield_units_are_seen_in_the_window_of_soft_tissue() -> None:
 
 
 def test_scan_of_too_many_voxels_is_refused_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phantomseg.inference.prepare.find", lambda image: replace(find(image), brain=None))
+    monkeypatch.setattr(
+        "phantomseg.inference.prepare.find", lambda image, times=1.0: replace(find(image, times), brain=None)
+    )
     noise = np.random.default_rng(0).random((36, 36, 36), dtype=np.float32)
     with pytest.raises(ScanError, match="wanted at most 33 million in all; crop it"):
         prepare(Image(noise, np.diag([10.0, 10.0, 10.0, 1.0])), SIXTEENS)

@@ -147,7 +147,7 @@ def main() -> None:
         result = arguments.output / f"{name}.json"
         if not result.exists():
             model = run_row(name, arguments.output / name, templates, arguments)
-            rows.write_row(result, model, rows.score(model, arguments.data, arguments.scans, templates))
+            rows.write_row(result, model, rows.score(model, arguments, templates))
     return None
 
 

@@ -92,7 +92,7 @@ def main() -> None:
         if "brain crops" in name:  # whose norms may be as good over all of the view
             views = {result.with_stem(f"{result.stem}, norms over the view"): unblocked(model), **views}
         for path, seen in views.items():
-            scores = rows.score(seen, arguments.data, arguments.scans, templates)
+            scores = rows.score(seen, arguments, templates)
             rows.write_row(path, model, {**scores, "held-out samples": held_out})
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from accuracy import ALSO, MEAN_OF
 from heads import flair, t1_like
+from populations import atrophy
 
 from phantomseg.evaluation.dataset import find_cases
 from phantomseg.evaluation.evaluate import structure_dice
@@ -68,8 +69,12 @@ def trained(
     return model
 
 
-def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[str, float]:
-    """Mean Dice of the 16 structures under each condition; slices of 5 mm are those along the last axis."""
+def score(model: Model, arguments: argparse.Namespace, templates: Templates) -> dict[str, float]:
+    """Mean Dice of the 16 structures under each condition; slices of 5 mm are those along the last axis.
+
+    Where the label maps are a folder, the relative error of atrophy of two heads is the last column.
+    """
+    data, scans = arguments.data, arguments.scans
     found: dict[str, list[float]] = {"T1": [], "T1 small": [], "inverted": [], "5 mm": []}
     for case in find_cases(data):
         scan, reference = case.read()
@@ -81,11 +86,15 @@ def score(model: Model, data: Path, scans: Path, templates: Templates) -> dict[s
                 found["T1 small"].append(float(np.mean([dice[s] for s in SMALL])))
     real = flair(scans, model, False)
     heads = t1_like(templates, 4, model, False)
+    thin = {}
+    if arguments.templates.is_dir():
+        (_, thin["atrophy error, %"], _), _ = atrophy(arguments.templates, 2, model, False)
     return {
         **{name: float(np.mean(values)) for name, values in found.items()},
         "FLAIR head": float(np.mean([real[s] for s in STRUCTURES])),
         "T1-like heads": float(np.mean([row["freesurfer"][s] for row in heads for s in STRUCTURES])),
         "their tissues": float(np.mean([np.nanmean(list(row["siam"].values())) for row in heads])),
+        **thin,
     }
 
 

@@ -9,6 +9,7 @@ from phantomseg.errors import ModelError
 from phantomseg.network.model import Model, load_model
 
 DEFAULT = "head"
+ALIASES = {"strip": "shapes"}  # names of before
 
 
 def model_names() -> list[str]:
@@ -22,8 +23,9 @@ def find_model(name_or_folder: str = DEFAULT) -> Model:
     Raises:
         ModelError: neither, or damaged.
     """
-    if name_or_folder in model_names():
-        return load_model(_folder() / name_or_folder)
+    name = ALIASES.get(name_or_folder, name_or_folder)
+    if name in model_names():
+        return load_model(_folder() / name)
     if Path(name_or_folder).is_dir():
         return load_model(Path(name_or_folder))
     raise ModelError(

@@ -122,6 +122,8 @@ def lesions(templates: Templates, heads: int, model: Model, flip: bool) -> Itera
             found = segment(scan, model, "lesions", flip).image.voxels
             dice.append(dice_of(found, truth, (77,), (1,)))
             errors.append(abs(100 * ((found == 77).sum() / truth.sum() - 1)))
+        if not dice:
+            raise SystemExit(f"none of {heads} heads has {LEAST_ML:g} ml of lesions; give more --heads")
         yield f"lesions, {kind}-like: Dice", float(np.mean(dice)), float(np.min(dice))
         yield f"lesions, {kind}-like: error of the volume, %", float(np.mean(errors)), float(np.max(errors))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import phantom
 import pytest
@@ -14,12 +15,14 @@ from phantomseg.errors import LabelError, TemplateError
 from phantomseg.image.size import enlargement
 from phantomseg.labels import UNLABELLED, coarse_labels, coarse_names, label_set
 from phantomseg.network.losses import dice_cross_entropy
-from phantomseg.synth.generate import apply_draws, draw_sample, generate
+from phantomseg.report.samples import write_samples
+from phantomseg.synth.generate import apply_draws, draw_sample, generate, with_border
 from phantomseg.synth.recipe import Recipe, load_recipe
 from phantomseg.synth.source import joined_classes
 from phantomseg.synth.strip import Strip
 from phantomseg.synth.template_list import list_templates
 from phantomseg.synth.templates import Templates, load_templates, save_templates
+from phantomseg.training.stages import facts_of
 from phantomseg.training.validate import held_out_dice
 
 GENERATION = label_set("generation")
@@ -99,6 +102,12 @@ def test_freesurfer_maps_keep_their_sides() -> None:
     assert table.groups[channel(136)] == table.groups[channel(137)] != table.groups[channel(163)]
 
 
+def test_corpus_callosum_of_freesurfer_goes_to_the_nearest_side() -> None:
+    line = np.array([2, 251, 255, 251, 41, 0]).reshape(6, 1, 1)
+    found = GENERATION.ids[coarse_labels("freesurfer").apply(line)].ravel().tolist()
+    assert found[:2] == [2, 2] and found[3:] == [41, 41, 0] and found[2] in (2, 41)
+
+
 def test_siam_has_a_value_that_says_nothing() -> None:
     table = coarse_labels("siam")
     assert table.groups[table.apply(np.array([17]))[0]] == UNLABELLED
@@ -115,6 +124,8 @@ def test_siam_has_a_value_that_says_nothing() -> None:
         ("value,labels\n", "is empty"),
         ("value,labels\n1,unlabelled\n2,85 506 508 509\n", "has unlabelled voxels and all of"),
         ("value,labels\n1,\n", "line 2 has value '1' and labels ''"),
+        ("value,labels\n0,unlabelled\n", "ids of the set 'generation' or, but for 0, the word unlabelled"),
+        ("value,labels\n1,nearest\n", "line 2 has value '1' and labels 'nearest'"),
     ],
 )
 def test_wrong_tables_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -148,6 +159,8 @@ def test_list_names_files_labels_and_weights(folder: Path) -> None:
         ("[[templates]]\nweight = 0", "has weight = 0, wanted a number above 0"),
         ('[[templates]]\nenlarge = "yes"', "has enlarge = 'yes', wanted true or false"),
         ("[[templates]]\nfiles = 3", "has files = 3, wanted patterns"),
+        ('[[templates]]\nfolder = "fine"\nlabels = "saim"', "labels.toml: there is no table of the label maps 'saim'"),
+        ('[[templates]]\nfolder = "fine"\n[[templates]]\nfolder = "fine"', "lists .*one.nii.gz more than once"),
     ],
 )
 def test_wrong_lists_are_named(folder: Path, text: str, message: str) -> None:
@@ -161,6 +174,25 @@ def test_maps_are_drawn_as_often_as_they_weigh(folder: Path, recipe: Recipe) -> 
     assert templates.names == ("one", "two") and templates.weights == (1.0, 3.0)
     drawn = [draw_sample(recipe, templates, 1, index).pose.template for index in range(400)]
     assert 0.68 < np.mean(drawn) < 0.82
+
+
+def test_samples_with_unlabelled_voxels_are_written(folder: Path, recipe: Recipe) -> None:
+    templates = load_templates(folder)
+    index = coarse_draw(recipe, templates)
+    write_samples(folder / "out", recipe, templates, 1, range(index, index + 1))
+    written = np.asarray(nib.load(folder / "out" / f"sample-1-{index}_dseg.nii.gz").dataobj)
+    assert set(np.unique(written)) <= {0, 2, 3, 4, 12, 24, 515}
+
+
+def test_record_tells_label_sets_and_weights(folder: Path) -> None:
+    facts = facts_of(load_templates(folder))
+    assert facts["template_labels"] == ["generation", "table.csv"] and facts["weights"] == [1.0, 3.0]
+    assert "template_labels" not in facts_of(load_templates(folder / "fine"))
+
+
+def test_fluid_at_the_surface_of_a_mask_is_fluid(folder: Path) -> None:
+    mask = torch.tensor([0, 3, 1, 1, 1, 0]).view(1, 1, 1, 6).expand(1, 9, 9, 6).to(torch.uint8)
+    assert with_border(mask)[0, 4, 4].tolist() == [0, 3, 1, 1, 2, 0]
 
 
 def test_prepared_file_keeps_weights_and_groups(folder: Path) -> None:
@@ -278,12 +310,15 @@ def test_stripped_sample_of_masks_is_kept_whole(folder: Path) -> None:
     )
     middle = (templates.brain_low[0] + templates.brain_high[0]).numpy() / 2
     still = replace(still, centre_voxel=tuple(middle.tolist()))
-    for keep, fluid in (("head", False), ("intracranial", True)):
+    fluid = {}
+    for keep in ("head", "intracranial"):
         one = replace(draw, pose=still, shape=None, strip=Strip(keep, 0.0))
         target = apply_draws([one], templates).target[0]
-        # between the surface of the brain and the skull lies 2 mm of fluid, which is part of what was stripped
-        assert bool((target == 3).any()) == fluid
-        assert (target > 0).any() and set(target.unique().tolist()) <= {0, 1, 2, 3}
+        assert set(target.unique().tolist()) == {0, 1, 2, 3}
+        fluid[keep] = int((target == 3).sum())
+    # between the surface of the brain and the skull lies 2 mm of fluid, which is part of what was stripped; of a head,
+    # that between the steps of its surface alone
+    assert fluid["intracranial"] > 5 * fluid["head"]
 
 
 def test_small_heads_alone_are_enlarged() -> None:

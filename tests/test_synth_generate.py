@@ -235,3 +235,27 @@ def test_template_of_2_mm_is_brought_to_1_mm(tmp_path: Path) -> None:
     prepared = prepare_template(phantom.save(tmp_path / "coarse.nii.gz", values, np.diag([2.0, 2.0, 2.0, 1.0])))
     whole = prepare_template(phantom.save(tmp_path / "fine.nii.gz", phantom.head()))
     assert (prepared > 0).sum() == pytest.approx((whole > 0).sum(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "head", "closed_voxels": 2}, "has closed_voxels 2 with target 'head'"),
+        ({"target": "mask", "closed_voxels": -3}, "has closed_voxels -3"),
+        ({"target": "mask", "closed_voxels": 2, "fine_voxels_per_mm": 2}, "fine_voxels_per_mm 2, wanted"),
+        ({"also": [{"recipe": "shapes"}]}, "names another one with target, crop and distance_voxels"),
+        ({"target": "border", "also": [{"recipe": "shapes", "weight": float("nan")}]}, "weight nan, wanted"),
+        ({"also": "shapes"}, r"recipe key also is 'shapes', wanted tables; write \[\[also\]\]"),
+        ({"also": [{"recipe": "nothing"}]}, "there is no recipe 'nothing'"),
+    ],
+)
+def test_recipes_that_cannot_be_mixed_or_closed_are_named(change: dict, message: str) -> None:
+    content = {"target": "head", "pose": {"crop_voxels": [96, 128, 128]}, "tissues": {}}
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(content | change)
+
+
+def test_a_mixed_recipe_is_recorded_whole_and_draws_both() -> None:
+    recipe = load_recipe("universal")
+    assert parse_recipe(record(recipe)) == recipe and recipe.needs_templates and recipe.spacing_mm == 1.65
+    assert [weight for weight, _ in recipe.parts] == [1.0, 1.0] and recipe.parts[1][1] == load_recipe("shapes")

@@ -38,7 +38,6 @@ def process_all(jobs: list[Job], output: Path, model: Model, options: Task, repo
     """
     from phantomseg.inference.cohort import process_jobs
     from phantomseg.inference.summary import write_summary
-    from phantomseg.labels import label_set
     from phantomseg.report.cohort_report import write_cohort_report
 
     outcomes: list[Outcome] = []
@@ -47,7 +46,7 @@ def process_all(jobs: list[Job], output: Path, model: Model, options: Task, repo
     finally:
         if any(not outcome.error for outcome in outcomes):
             failed = {outcome.job.names.name: outcome.error for outcome in outcomes if outcome.error}
-            write_summary(output, label_set(options.labels), failed)
+            write_summary(output, model.label_set(options.labels), failed)
             if report:
                 write_cohort_report(output, options.labels, failed)
     failures = sum(bool(outcome.error) for outcome in outcomes)

@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default OMP_NUM_THREADS, or one a core.")]
 Templates = Annotated[
-    Path, typer.Option(help="Folder of label maps with the values of the set 'generation', or a prepared .npz.")
+    Path, typer.Option(help="Folder of label maps, a labels.toml that lists some, or a prepared .npz.")
 ]
 OptionalTemplates = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of label maps with the values of the set 'generation', or a prepared .npz; recipes that draw "
-        "shapes need none."
+        help="Folder of label maps, a labels.toml that lists some, or a prepared .npz; recipes that draw shapes alone "
+        "need none."
     ),
 ]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Shipped recipe (head, synthseg, shapes, pumba, find) or a TOML file.")
+    str,
+    typer.Option("--recipe", help="Shipped recipe (head, synthseg, universal, shapes, pumba, find) or a TOML file."),
 ]
 OptionalRecipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="Shipped recipe (head, synthseg, shapes, pumba, find; supervised for real scans) or a TOML file.",
+        help="Shipped recipe (head, synthseg, universal, shapes, pumba, find; supervised for scans) or a TOML file.",
         show_default="head, or supervised with --supervised",
     ),
 ]
-Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, tissue, brain or intracranial.")]
+Labels = Annotated[str, typer.Option(help="Label set: freesurfer, head, siam, lesions, tissue, brain or intracranial.")]
 Sources = Annotated[
     list[Path],
     typer.Argument(
@@ -82,7 +83,13 @@ def read_templates(path: Path | None, recipe: Recipe) -> templates.Templates:
         )
     if path is None:
         raise TemplateError("this recipe needs templates; give --templates a folder of label maps, or a prepared .npz")
-    return load_templates(path, recipe.spacing_mm)
+    loaded = load_templates(path, recipe.spacing_mm)
+    if recipe.also and loaded.spacing_mm != recipe.spacing_mm:
+        raise TemplateError(
+            f"{path} was prepared at {loaded.spacing_mm:g} mm, wanted {recipe.spacing_mm:g} mm, as shapes are drawn; "
+            f"prepare it with --spacing {recipe.spacing_mm:g}"
+        )
+    return loaded
 
 
 def begin(device: str, threads: int | None) -> torch.device:

@@ -141,7 +141,7 @@ def run(
         for case in cases:
             case.read()  # a fault shows before the first step
         merge(settings.target, scored_set(settings.target))
-        scores.append(lambda net: real_scan_dice(net, settings, cases))
+        scores.append(lambda net: real_scan_dice(net, settings, cases, loaded))
     run = Run(
         output,
         resume=resume or new_stage,

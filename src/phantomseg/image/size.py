@@ -8,7 +8,7 @@ FETAL_ML = 30.0  # below, it is no human head
 
 
 def enlargement(intracranial_ml: float) -> float:
-    """How many times longer a head is shown, for the volume of brain and fluid: 1 for those of adults.
+    """Factor by which a head is enlarged along each axis, for its volume of brain and fluid; 1 for adults.
 
     >>> enlargement(1400.0), round(enlargement(500.0), 2)
     (1.0, 1.5)

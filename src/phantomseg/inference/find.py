@@ -21,7 +21,7 @@ FINDER = "find"
 PROBABLE = 0.5
 LEAST_MM3 = 15000.0  # what is smaller is no brain, nor a slab of one
 LEAST_VIEW_MM = 32.0  # in a thinner slab the network is at a loss
-CAP = 0.3  # of the largest cross-section
+CAP = 0.4  # of the largest cross-section
 CONTENT = 0.02  # of the intensity range; darker borders are cut off
 
 
@@ -58,7 +58,7 @@ class Found:
 
 
 def find(scan: Image, times: float = 1.0) -> Found:
-    """Look for the brain in a canonical scan, shown `times` longer than it is."""
+    """Look for the brain in a canonical scan, enlarged `times` along each axis."""
     model = finder()
     coarse = resample(scan, model.spacing_mm / times)
     voxels = coarse.voxels - coarse.voxels.min()
@@ -79,10 +79,11 @@ def find(scan: Image, times: float = 1.0) -> Found:
 
 
 def _is_cut(mask: np.ndarray) -> bool:
-    """Whether a face of the field of view shows more than a cap of the brain."""
+    """Whether the brain ends, along some axis, with more than a cap: what it would go on with is not in the scan."""
     for axis in range(3):
         areas = mask.sum(tuple({0, 1, 2} - {axis}))
-        if max(areas[0], areas[-1]) > CAP * areas.max():
+        first, last = areas[areas > 0][[0, -1]] if areas.any() else (0, 0)
+        if max(first, last) > CAP * areas.max():
             return True
     return False
 

@@ -40,6 +40,7 @@ class Look:
     spacing_mm: float
     judged: bool = True  # whether its sureness tells anything
     tissue: torch.Tensor | None = None  # probability of brain without fluid, of models that tell it
+    whole: Look | None = None  # of which this one is a part, and whose sureness it has
 
     @property
     def found(self) -> bool:
@@ -69,6 +70,8 @@ class Look:
         The width is the mean one of the border, in voxels, if all that fades does so at the surface of the piece:
         p · (1 - p), summed along a line through a surface that the network is sure of, is SOFT_VOXELS.
         """
+        if self.whole is not None:
+            return self.whole.sureness
         if not self.found:
             return 0.0
         p = self.probability
@@ -81,7 +84,7 @@ class Look:
         """The same without the fluid in sulci and cisterns; its sureness is that of the whole."""
         assert self.tissue is not None
         piece = cc3d.largest_k((self.tissue > PROBABLE).numpy() & self.piece, k=1, connectivity=6) > 0
-        return replace(self, probability=self.tissue, piece=piece)
+        return replace(self, probability=self.tissue, piece=piece, whole=self)
 
 
 class TooLargeError(ScanError):

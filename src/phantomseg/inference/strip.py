@@ -210,7 +210,7 @@ def labelled_brain(scan: Image, model: Model, species: str, fluid: str, most_byt
     if result.prepared.middle is None:
         probable[:] = False
     spacing = spacing_mm(result.prepared.grid.affine)  # the scan's own, where it is about the model's
-    filled = probable if fluid == NO_FLUID else closed(probable, spacing, SULCI_MM)
+    filled = probable if fluid == NO_FLUID else closed(probable, spacing, SULCI_MM / result.prepared.enlarged)
     piece = cc3d.largest_k(filled, k=1, connectivity=6) > 0
     return Look(result.prepared, probability, piece, float(spacing.prod() ** (1 / 3)), judged=False)
 

@@ -7,17 +7,20 @@ summed before the loss. Nothing is invented: a map without sides teaches no side
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from phantomseg.errors import LabelError
 from phantomseg.labels.labelset import label_set
 
 FINEST = "generation"
+NOTHING = "unlabelled"
 UNLABELLED = 255  # in place of a channel: the map does not say what a voxel is
 STAND_INS = (85, 509, 508, 506)  # labels outside the brain; unlabelled voxels are painted as the first that a map lacks
 WHITE, LESION = (2, 41), (25, 57)
@@ -29,13 +32,15 @@ class CoarseLabels:
     """Values of a kind of label map.
 
     `channels` holds the channel of `generation` that each of `values` is painted as; `groups`, for each channel of
-    `generation`, the lowest channel that such maps do not tell from it, UNLABELLED for what they do not label.
+    `generation`, the lowest channel that such maps do not tell from it, UNLABELLED for the one that stands in for what
+    has no label. Values in `nearest` become the label of the nearest voxel of some others.
     """
 
     name: str
     values: np.ndarray  # (N,) ascending
     channels: np.ndarray  # (N,) uint8
     groups: np.ndarray  # (G,) uint8
+    nearest: tuple[tuple[int, tuple[int, ...]], ...] = ()  # values, and the channels they choose from
 
     def apply(self, voxels: np.ndarray) -> np.ndarray:
         """Channels of `generation` of a label map, uint8.
@@ -56,6 +61,13 @@ class CoarseLabels:
                 f"does not know; wanted {', '.join(map(str, self.values[:8]))} …; map it to one of these first"
             )
         channels: np.ndarray = self.channels[place]
+        undecided = np.isin(voxels, [value for value, _ in self.nearest])
+        for value, choice in self.nearest:
+            mask = voxels == value
+            if mask.any():
+                away = ~np.isin(channels, choice) | undecided
+                index = ndimage.distance_transform_edt(away, return_distances=False, return_indices=True)
+                channels[mask] = channels[tuple(index[:, mask])]
         return channels
 
 
@@ -64,7 +76,7 @@ def coarse_labels(name: str) -> CoarseLabels:
     """What values of label maps mean: the set `generation`, a shipped table, or the path of a CSV table of one's own.
 
     A table has the columns `value` and `labels`: ids of the set `generation` that the value may stand for, painted as
-    the first of them; or "unlabelled".
+    the first of them; "nearest" and ids, of which each voxel becomes the nearest; or "unlabelled".
 
     Raises:
         LabelError: no such table, or one that is not as said.
@@ -103,24 +115,21 @@ def coarse_names() -> list[str]:
 
 def _parse(name: str, rows: list[dict[str, str]]) -> CoarseLabels:
     meant: dict[int, list[int]] = {}
+    nearest: dict[int, list[int]] = {}
     for number, row in enumerate(rows, start=2):
         value, words = str(row.get("value") or "").strip(), str(row.get("labels") or "").split()
-        ids = [] if words == ["unlabelled"] else [int(word) for word in words if word.isdecimal()]
-        known = label_set(FINEST).index_of_ids(np.array(ids, dtype=int)) >= 0
-        if (
-            not value.isdecimal()
-            or not words
-            or len(ids) not in (0, len(words))
-            or not known.all()
-            or not (ids or words == ["unlabelled"])
-        ):
+        is_nearest, is_nothing = words[:1] == ["nearest"], words == [NOTHING]
+        ids = [] if is_nothing else _ids(words[is_nearest:])
+        if not value.isdecimal() or (not ids and (not is_nothing or value == "0")):
             raise LabelError(
                 f"label table {name}, line {number} has value {value!r} and labels {row.get('labels')!r}, wanted a "
-                "whole number, and ids of the set 'generation' or the word unlabelled; correct it"
+                "whole number, and ids of the set 'generation' or, but for 0, the word unlabelled; correct it"
             )
         if int(value) in meant:
             raise LabelError(f"label table {name} has the value {value} twice, wanted it once; leave one out")
         meant[int(value)] = ids
+        if is_nearest:
+            nearest[int(value)] = ids
     if not meant:
         raise LabelError(f"label table {name} is empty, wanted lines with value and labels; fill it in")
     used = {label for ids in meant.values() for label in ids}
@@ -128,18 +137,29 @@ def _parse(name: str, rows: list[dict[str, str]]) -> CoarseLabels:
     if [] in meant.values() and not free:
         raise LabelError(f"label table {name} has unlabelled voxels and all of {STAND_INS}; leave one of these out")
     painted = {value: (ids or free)[0] for value, ids in sorted(meant.items())}
-    channels = label_set(FINEST).index_of_ids(np.array(list(painted.values()))).astype(np.uint8)
-    groups = _joined([ids for ids in meant.values() if ids])
+    groups = _joined([ids for value, ids in meant.items() if ids and value not in nearest])
     if [] in meant.values():
-        groups[label_set(FINEST).index_of_ids(np.array(free[:1]))] = UNLABELLED
-    return CoarseLabels(name, np.array(list(painted)), channels, groups)
+        groups[_channels(free[:1])] = UNLABELLED
+    choices = tuple((value, tuple(_channels(ids))) for value, ids in nearest.items())
+    return CoarseLabels(name, np.array(list(painted)), np.array(_channels(painted.values()), np.uint8), groups, choices)
+
+
+def _ids(words: list[str]) -> list[int]:
+    """Ids of the set, none where one of the words is no such id."""
+    ids = [int(word) for word in words if word.isdecimal()]
+    return ids if len(ids) == len(words) and (label_set(FINEST).index_of_ids(np.array(ids, int)) >= 0).all() else []
+
+
+def _channels(ids: Iterable[int]) -> list[int]:
+    found: list[int] = label_set(FINEST).index_of_ids(np.array(list(ids))).tolist()
+    return found
 
 
 def _joined(sets: list[list[int]]) -> np.ndarray:
     """Lowest channel of all that are joined by some of the sets of ids, (G,)."""
     finest = label_set(FINEST)
-    groups = join(len(finest), [finest.index_of_ids(np.array(ids)).tolist() for ids in sets])
-    white, lesion = (finest.index_of_ids(np.array(pair)).tolist() for pair in (WHITE, LESION))
+    groups = join(len(finest), [_channels(ids) for ids in sets])
+    white, lesion = _channels(WHITE), _channels(LESION)
     if groups[white[0]] == groups[white[1]]:  # lesions that are pasted into it have no side either
         groups = join(len(finest), [*([i, int(g)] for i, g in enumerate(groups)), lesion])
     return groups

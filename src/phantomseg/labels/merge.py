@@ -62,7 +62,7 @@ class Merge:
         if lost := sorted(set(self.target_ids) - set(targets)):
             name = next(label.name for label in self.target.labels if label.id == lost[0])
             raise LabelError(
-                f"label set {self.target.name} has {name!r}, which this model was trained before; choose another set, "
+                f"label set {self.target.name} has {name!r}, which this model does not know; choose another set, "
                 "or a newer model"
             )
         return Merge(sources, targets, self.target)

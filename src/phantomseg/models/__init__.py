@@ -9,7 +9,7 @@ from phantomseg.errors import ModelError
 from phantomseg.network.model import Model, load_model
 
 DEFAULT = "head"
-ALIASES = {"strip": "shapes"}  # names of before
+ALIASES = {"strip": "shapes"}  # earlier names
 
 
 def model_names() -> list[str]:

@@ -57,7 +57,8 @@ def dice_cross_entropy(logits: torch.Tensor, target: torch.Tensor, classes: np.n
 def joined(rows: torch.Tensor, parts: torch.Tensor, classes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (N, K) of what a target tells apart, and classes (N, F) among them, for logits (N, C) of a sample.
 
-    Voxels that are not labelled are of one more class, of which they are sure: they teach nothing.
+    Voxels that are not labelled are of one more class, predicted for certain: their gradient is 0, though the means of
+    the loss count them.
 
     >>> rows = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
     >>> logits, parts = joined(rows, torch.tensor([[1], [UNLABELLED]]), np.array([0, 1, 1]))

@@ -68,8 +68,8 @@ class Model:
         Raises:
             LabelError: its labels do not merge into that set.
         """
-        known, _ = self.labels.ids.tolist(), label_set(name)
-        if name == self.labels.name:
+        known = self.labels.ids.tolist()
+        if label_set(name).name == self.labels.name:
             return Merge(tuple(known), tuple(known), self.labels)
         return merge(self.labels.name, name).only(known)
 
@@ -85,10 +85,9 @@ class Model:
     def enlarges(self) -> bool:
         """Whether it is to see the heads of infants and fetuses at the size of an adult's.
 
-        So it is for models of the brain that learnt from label maps, none of which was of a small head.
+        So it is for models of the brain whose record says that none of the heads they learnt from was small.
         """
-        smallest_ml = self.record.get("smallest_head_ml") or SMALL_ML
-        return smallest_ml >= SMALL_ML and not self.record.get("supervised", False) and self.reaches("brain")
+        return (self.record.get("smallest_head_ml") or 0.0) >= SMALL_ML and self.reaches("brain")
 
     @property
     def distance_voxels(self) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from phantomseg.image.files import write_atomically, write_image
 from phantomseg.image.image import Image
-from phantomseg.labels import label_set
+from phantomseg.labels import UNLABELLED, label_set
 from phantomseg.report.figures import contact_sheet, middle_slice
 from phantomseg.synth.generate import generate, label_maps
 from phantomseg.synth.recipe import Recipe
@@ -27,6 +27,7 @@ def write_samples(folder: Path, recipe: Recipe, templates: Templates, seed: int,
     for index in indices:
         batch = generate(recipe, templates, seed, range(index, index + 1))
         image, target = batch.image[0, 0].cpu().numpy(), batch.hard_target()[0].cpu().numpy()
+        target = np.where(target == UNLABELLED, 0, target)
         affine = np.eye(4)
         affine[:3, 3] = -(np.array(image.shape) - 1) / 2
         name = f"sample-{seed}-{index}"

@@ -30,7 +30,16 @@ from phantomseg.synth.sample import Batch, SampleDraw, taken
 from phantomseg.synth.shape import apply_shape, draw_shape
 from phantomseg.synth.shapes import draw_shapes
 from phantomseg.synth.slab import draw_slab, repeat_faces
-from phantomseg.synth.source import BORDER, FLUID, OUTERMOST, SHAPES, fluid_channels, joined_classes, target_channels
+from phantomseg.synth.source import (
+    BORDER,
+    FLUID,
+    INSIDE,
+    OUTERMOST,
+    SHAPES,
+    fluid_channels,
+    joined_classes,
+    target_channels,
+)
 from phantomseg.synth.strip import apply_strip, before_masking, draw_strip, look_up_each, mask_stripped, mirror_channels
 from phantomseg.synth.templates import Templates
 from phantomseg.synth.tissues import draw_tissues, paint, without_texture
@@ -86,7 +95,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     if templates.images is not None:
         return apply_to_scans(draws, templates)
     if len({(draw.fine_voxels_per_mm, draw.source) for draw in draws}) > 1:
-        return _joined([apply_draws([draw], templates) for draw in draws])
+        return _collated([apply_draws([draw], templates) for draw in draws])
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
     poses, labels = taken(d.pose for d in draws), label_maps(draws, templates)
     labels = apply_shape(labels, shapes, per_mm) if (shapes := taken(d.shape for d in draws)) else labels
@@ -123,7 +132,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     return Batch(image, target, tuple(draws), classes)
 
 
-def _joined(batches: list[Batch]) -> Batch:
+def _collated(batches: list[Batch]) -> Batch:
     """One batch of several, whose targets may differ in resolution."""
     per_mm = max(batch.draws[0].fine_voxels_per_mm for batch in batches)
     targets = [refined(batch.target, per_mm // batch.draws[0].fine_voxels_per_mm) for batch in batches]
@@ -180,7 +189,7 @@ def _keeps_fluid(draw: SampleDraw) -> bool:
 
 
 def with_border(mask: torch.Tensor) -> torch.Tensor:
-    """Mask (B, I, J, K) with OUTERMOST in its last layer of voxels, next to which, corners too, is no mask.
+    """Mask (B, I, J, K) with OUTERMOST in its last layer of tissue, next to which, corners too, is no mask.
 
     >>> with_border(torch.ones(1, 3, 3, 3, dtype=torch.uint8)).sum().item()
     27
@@ -188,7 +197,7 @@ def with_border(mask: torch.Tensor) -> torch.Tensor:
     [0, 2, 1, 2, 0]
     """
     outside = F.max_pool3d((mask == 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    return torch.where(outside & (mask > 0), torch.full_like(mask, OUTERMOST), mask)
+    return torch.where(outside & (mask == INSIDE), torch.full_like(mask, OUTERMOST), mask)
 
 
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:

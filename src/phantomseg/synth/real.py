@@ -48,6 +48,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     """
     wrong = [name for name in PAINTED if getattr(recipe, name) is not None]
     wrong += ["fine_voxels_per_mm"] if recipe.fine_voxels_per_mm > 1 else []
+    wrong += [name for name in ("also", "closed_voxels") if getattr(recipe, name)]
     wrong += ["pose.neck_probability"] if recipe.pose is not None and recipe.pose.neck_probability else []
     if wrong:
         raise RecipeError(

@@ -26,7 +26,7 @@ from phantomseg.synth.resolution import ResolutionSettings
 from phantomseg.synth.shape import ShapeSettings
 from phantomseg.synth.shapes import ShapesSettings
 from phantomseg.synth.slab import SlabSettings
-from phantomseg.synth.source import SHAPES, TEMPLATES
+from phantomseg.synth.source import BORDER, SHAPES, TEMPLATES
 from phantomseg.synth.strip import StripSettings
 from phantomseg.synth.tissues import TissueSettings
 from phantomseg.synth.view import ViewSettings
@@ -111,9 +111,18 @@ class Recipe:
                 "as distances know parts of voxels anyway; leave one of them out"
             )
 
+        if self.closed_voxels and (
+            self.target not in ("mask", BORDER)
+            or self.fine_voxels_per_mm > 1
+            or not 0 < self.closed_voxels < LONGEST_REACH
+        ):
+            raise RecipeError(
+                f"recipe has closed_voxels {self.closed_voxels:g} with target {self.target!r} and fine_voxels_per_mm "
+                f"{self.fine_voxels_per_mm}, wanted less than {LONGEST_REACH}, target 'mask' or 'border', and 1"
+            )
         for part in self.also:
             wanted, got = ((r.target, r.crop_voxels, r.distance_voxels) for r in (self, part.recipe))
-            if wanted != got or part.recipe.also or part.weight <= 0:
+            if wanted != got or part.recipe.also or not 0 < part.weight < math.inf:
                 raise RecipeError(
                     f"recipe names another one with target, crop and distance_voxels {got} and weight {part.weight:g}, "
                     f"wanted {wanted}, a weight above 0, and no [[also]] in it; correct it"
@@ -147,6 +156,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         RecipeError: not there, not TOML, an unknown key, or a value of the wrong kind.
     """
+    return parse_recipe(_read(name_or_path))
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
     shipped = resources.files("phantomseg") / "recipes" / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if path.suffix == ".toml" and path.is_file():
@@ -158,10 +171,9 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"there is no recipe {name_or_path!r}; give a .toml file or one of {', '.join(recipe_names())}"
         )
     try:
-        table = toml.loads(content.decode("utf-8"))
+        return toml.loads(content.decode("utf-8"))
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name_or_path} is not valid TOML ({error}); correct that line") from error
-    return parse_recipe(table)
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:
@@ -209,7 +221,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)[0]
     if hint is Recipe and isinstance(value, str):
-        return load_recipe(value)
+        return _parse(Recipe, {key: inner for key, inner in _read(value).items() if key != "also"}, where)
     if dataclasses.is_dataclass(hint):
         return _parse(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:

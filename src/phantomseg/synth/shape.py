@@ -75,8 +75,8 @@ class ShapeSettings:
     skin: Move = Move()
     head: Move = Move()
     thickness: Move = Move()
-    ageing: Move = Move()  # the distance at the pial surface of all moves of AGEING, which come together
-    one_side_probability: float = 0.0  # of each move: that it leaves one side of the head, by chance, as it was
+    ageing: Move = Move()  # cortex lost at the pial surface; the other moves of AGEING come with it
+    one_side_probability: float = 0.0  # of each other move but `thickness`: one side of the head stays as it was
     variation: Distribution = Uniform(0, 0.5)  # standard deviation of the distance over the head, relative
     variation_nodes_mm: float = 25.0
 
@@ -103,12 +103,17 @@ def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
             drawn[name] = distance
     variation = settings.variation.draw(rng, 1)[0]
     seed = draw_seed(rng)
-    if settings.ageing.probability and rng.uniform() < settings.ageing.probability:
-        mm = settings.ageing.mm.draw(rng, 1)[0]
-        drawn |= {name: factor * mm for name, factor in AGEING.items()}
+    ages = bool(settings.ageing.probability and rng.uniform() < settings.ageing.probability)
+    if ages:
+        lost_mm = settings.ageing.mm.draw(rng, 1)[0]
+        drawn |= {name: factor * lost_mm for name, factor in AGEING.items()}
     chances = rng.uniform(size=len(drawn)) if settings.one_side_probability else np.ones(len(drawn))
     half = settings.one_side_probability / 2
-    sides = tuple("left" if chance < half else "right" if chance < 2 * half else "" for chance in chances)
+    is_whole = {"thickness", *(AGEING if ages else ())}
+    sides = tuple(
+        "" if name in is_whole or chance >= 2 * half else "left" if chance < half else "right"
+        for name, chance in zip(drawn, chances, strict=True)
+    )
     return Shape(tuple(drawn), tuple(drawn.values()), variation, settings.variation_nodes_mm, seed, sides)
 
 

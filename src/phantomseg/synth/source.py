@@ -77,7 +77,8 @@ def joined_classes(target: str, groups: bytes, mirrored: bool) -> tuple[np.ndarr
 
     Returns:
         Channel in the target of each channel of `generation`, (G,), and the lowest of those that each channel of the
-        target is one with, (C,), both uint8. What the map does not label is UNLABELLED, and background in masks.
+        target is one with, (C,), both uint8. What the map does not label is UNLABELLED, but in masks, where it is
+        what it was painted as.
     """
     rows = np.frombuffer(groups, np.uint8)
     if mirrored:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from phantomseg import toml
-from phantomseg.errors import TemplateError
+from phantomseg.errors import LabelError, TemplateError
 from phantomseg.image.files import scan_paths, stem
+from phantomseg.labels import coarse_labels
 
 LIST = "labels.toml"
 _KEYS = ("folder", "files", "omit", "labels", "weight", "enlarge")
@@ -61,10 +62,12 @@ def list_templates(source: Path) -> list[TemplateFile]:
         )
     if not files:
         raise TemplateError(f"{source} holds no .nii, .nii.gz or .mgz file; put label maps there")
-    names = [stem(file.path) for file in files]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise TemplateError(f"{source} holds two label maps named {twice}; rename one")
+    paths, names = [file.path.resolve() for file in files], [stem(file.path) for file in files]
+    for path, name in zip(paths, names, strict=True):
+        if paths.count(path) > 1:
+            raise TemplateError(f"{source} lists {path} more than once; omit it from one of the tables")
+        if names.count(name) > 1:
+            raise TemplateError(f"{source} holds two label maps named {name}; rename one")
     return files
 
 
@@ -106,6 +109,10 @@ def _files(listed: Path, entry: _Entry) -> list[TemplateFile]:
     if not folder.is_dir():
         raise TemplateError(f"{listed} names the folder {folder}, which does not exist; correct it")
     table = str(listed.parent / entry.labels) if entry.labels.endswith(".csv") else entry.labels
+    try:
+        coarse_labels(table)
+    except LabelError as error:
+        raise TemplateError(f"{listed}: {error}") from error
     chosen = [
         path
         for path in scan_paths(folder)

@@ -19,11 +19,12 @@ from phantomseg.image.files import read_labels, stem, write_atomically
 from phantomseg.image.grid import canonical, content_box, crop, resample
 from phantomseg.image.image import Image
 from phantomseg.image.size import enlargement
-from phantomseg.labels import UNLABELLED, coarse_labels, label_set
+from phantomseg.labels import coarse_labels, label_set
 from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
 from phantomseg.synth.template_list import list_templates
 
 CSF, DURA, BONES = 24, 520, (515, 516)
+VENTRICLES = (4, 43)
 FINER = 1.05  # old voxels over new ones, from which on an axis gets finer
 THIN_MM = 1.0  # coarser voxels do not show the dura
 
@@ -41,6 +42,7 @@ class Templates:
     spacing_mm: float = 1.0
     values: str = ""  # what the label maps of scans held
     weights: tuple[float, ...] = ()  # how often each is drawn, relative to the others; all alike where it is empty
+    label_sets: tuple[str, ...] = ()  # what the values of each meant; "generation" where it is empty
     groups: np.ndarray | None = None  # (T, G) as `CoarseLabels.groups`; None where all tell all labels apart
     images: torch.Tensor | None = None  # (sum of voxels,) float16 or float32: real scans, voxel by voxel with `labels`
     source: str = TEMPLATES  # label set whose channels `labels` holds; of real scans, the target's
@@ -63,9 +65,10 @@ class Templates:
         """Whether a template has ventricles apart from the fluid around the brain, so that the brain alone is known."""
         if self.groups is None:
             return True
-        known = self.groups[index] != UNLABELLED
-        is_brain = brain_channels()
-        return bool((is_brain[known] == is_brain[self.groups[index][known]]).all())
+        ventricles, fluid = (
+            self.groups[index][label_set(TEMPLATES).index_of_ids(np.array(ids))] for ids in (VENTRICLES, CSF)
+        )
+        return not np.isin(ventricles, fluid).any()
 
     def volume(self, index: int) -> np.ndarray:
         """One template's channels, uint8, shape (I, J, K)."""
@@ -88,7 +91,7 @@ def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
     files = list_templates(source)
     volumes = [prepare_template(file.path, spacing_mm, file.labels, file.enlarge) for file in files]
     packed = pack([stem(file.path) for file in files], volumes, brain_channels(), spacing_mm)
-    return _with_groups(packed, [file.weight for file in files], [_groups(file.labels) for file in files])
+    return _with_meaning(packed, [file.weight for file in files], [file.labels for file in files])
 
 
 def save_templates(templates: Templates, path: Path) -> None:
@@ -97,7 +100,7 @@ def save_templates(templates: Templates, path: Path) -> None:
     content: dict[str, Any] = {f"map_{i}": volume for i, volume in enumerate(volumes)}
     content |= {"names": np.array(templates.names), "spacing_mm": templates.spacing_mm, "weights": templates.weights}
     if templates.groups is not None:
-        content["groups"] = templates.groups
+        content |= {"groups": templates.groups, "label_sets": np.array(templates.label_sets)}
 
     def write(temporary: str) -> None:
         with open(temporary, "wb") as file:
@@ -122,8 +125,9 @@ def prepare_template(path: Path, spacing_mm: float = 1.0, labels: str = TEMPLATE
         image = canonical(read_labels(path))
     except PhantomSegError as error:
         raise TemplateError(str(error)) from error
+    meaning = coarse_labels(labels)
     try:
-        channels = coarse_labels(labels).apply(image.voxels)
+        channels = meaning.apply(image.voxels)
     except LabelError as error:
         raise TemplateError(f"{path} {str(error).removeprefix('it ')}") from error
     generation = label_set(TEMPLATES)
@@ -145,16 +149,14 @@ def _resampled(image: Image, spacing_mm: float) -> Image:
     """Label map at another spacing; a finer one shows surfaces without the steps of its voxels."""
     if image.spacing_mm.max() < FINER * spacing_mm:
         return resample(image, spacing_mm, order=0)
-    best, found = None, None
     low, high = content_box(image.voxels > 0)
     image = crop(image, low - 1, high + 1)
+    found = resample(image, spacing_mm, order=0)
+    largest = np.zeros(found.shape, np.float32)
     for value in np.unique(image.voxels):
-        share = resample(image.with_voxels((image.voxels == value).astype(np.float32)), spacing_mm)
-        if best is None or found is None:
-            best, found = share.voxels.copy(), share.with_voxels(np.full(share.shape, value, dtype=image.voxels.dtype))
-        np.copyto(found.voxels, value, where=share.voxels > best)
-        np.maximum(best, share.voxels, out=best)
-    assert found is not None
+        share = resample(image.with_voxels((image.voxels == value).astype(np.float32)), spacing_mm).voxels
+        np.copyto(found.voxels, value, where=share > largest)
+        np.maximum(largest, share, out=largest)
     return found
 
 
@@ -205,25 +207,21 @@ def _read_prepared(path: Path) -> Templates:
             spacing_mm = float(archive["spacing_mm"]) if "spacing_mm" in archive else 1.0
             weights = archive["weights"].tolist() if "weights" in archive else []
             groups = archive.get("groups")
+            label_sets = archive["label_sets"].tolist() if "label_sets" in archive else []
     except Exception as error:
         raise TemplateError(f"{path} is no prepared template file ({error}); prepare it again") from error
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
     packed = pack(names, volumes, brain_channels(), spacing_mm)
-    return _with_groups(packed, weights, [None] * len(names) if groups is None else list(groups))
+    weights = tuple(weights) if len(set(weights)) > 1 else ()
+    return replace(packed, weights=weights, groups=groups, label_sets=tuple(label_sets))
 
 
-def _groups(labels: str) -> np.ndarray | None:
-    return None if labels == TEMPLATES else coarse_labels(labels).groups
-
-
-def _with_groups(templates: Templates, weights: list[float], groups: list[np.ndarray | None]) -> Templates:
-    """The templates with what is drawn how often, and what their maps do not tell apart."""
-    every = np.arange(len(label_set(TEMPLATES)), dtype=np.uint8)
-    stacked = np.stack([every if one is None else one for one in groups])
-    return replace(
-        templates,
-        weights=() if len(set(weights)) <= 1 else tuple(weights),
-        groups=None if (stacked == every).all() else stacked,
-    )
+def _with_meaning(templates: Templates, weights: list[float], label_sets: list[str]) -> Templates:
+    """The templates with how often each is drawn, and what its map does not tell apart."""
+    templates = replace(templates, weights=tuple(weights) if len(set(weights)) > 1 else ())
+    if set(label_sets) == {TEMPLATES}:
+        return templates
+    groups = np.stack([coarse_labels(name).groups for name in label_sets])
+    return replace(templates, groups=groups, label_sets=tuple(Path(name).name for name in label_sets))

@@ -56,11 +56,13 @@ def initialise(
         return _new(recipe, templates, config, origin, processes)
     is_new_stage = origin.new_stage or origin.branch is not None
     before = found.settings
-    if is_new_stage and recipe.distance_voxels is None:
+    earlier = recipe_of(found, path)
+    has_classes = earlier.distance_voxels is None and recipe.distance_voxels is None
+    if is_new_stage and has_classes:
         count = found.settings["network"]["classes"]
-        parents = parent_channels(recipe.target, recipe_of(found, path).target, count)
+        parents = parent_channels(recipe.target, earlier.target, count)
         found = found if np.array_equal(parents, np.arange(count)) else split_classes(found, parents)
-    elif not is_new_stage and recipe.distance_voxels is None:
+    elif has_classes:
         _check_classes(found, recipe, path)
     network = _network(recipe, config, origin.start, found)
     settings = settings_of(recipe, templates, config, network, processes)

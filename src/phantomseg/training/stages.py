@@ -28,11 +28,22 @@ def settings_of(
         "config": plain(dataclasses.asdict(config)),
         "network": plain(dataclasses.asdict(network.config)),  # type: ignore[call-overload]
         "recipe": plain(record(recipe)),
+        **facts_of(templates),
+    }
+
+
+def facts_of(templates: Templates) -> dict[str, Any]:
+    """What a record tells of label maps or scans; of label maps alone, label set and weight of each."""
+    facts = {
         "templates": list(templates.names),
         "supervised": templates.images is not None,
         "values": templates.values,
-        "smallest_head_ml": templates.smallest_head_ml,
     }
+    if templates.images is None and templates.names:
+        facts["smallest_head_ml"] = templates.smallest_head_ml
+    if templates.label_sets:
+        facts |= {"template_labels": list(templates.label_sets), "weights": list(templates.weights)}
+    return facts
 
 
 def plain(value: Any) -> Any:
@@ -62,7 +73,8 @@ def check_same(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:
         TrainingError: other settings differ.
     """
     recipe = plain(record(recipe_of(found, path)))  # with today's keys
-    before = {"processes": 1, **found.settings, "recipe": recipe}
+    known = {"processes": 1, "smallest_head_ml": settings.get("smallest_head_ml")}  # where a checkpoint does not say
+    before = {**known, **found.settings, "recipe": recipe}
     names = [name for name in differences({key: before.get(key) for key in settings}, settings) if name not in FREE]
     if names:
         shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")

@@ -17,6 +17,7 @@ from phantomseg.network.model import Model
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe, record
 from phantomseg.synth.templates import Templates
+from phantomseg.training.stages import facts_of
 
 HELD_OUT_SEED = 2**31  # the command line takes smaller ones
 MANUAL = "manual"  # label set of real label maps, whose values are those of `evaluation`
@@ -34,8 +35,8 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
         (probabilities,) = predict(model, batch.image, [recipe.target], flip=False).sets
         predicted, target = probabilities.argmax(0).numpy(), batch.hard_target()[0].cpu().numpy()
         if batch.classes is not None:
-            joined = _joined(probabilities.float().numpy(), batch.classes[0])
-            predicted = np.where(target == UNLABELLED, 0, joined)
+            found = _likeliest(probabilities.float().numpy(), batch.classes[0])
+            predicted = np.where(target == UNLABELLED, 0, found)
             target = np.where(target == UNLABELLED, 0, target)
         counts = overlap(predicted, target, np.arange(1, len(model.labels)))
         present = counts.reference > 0
@@ -45,7 +46,7 @@ def held_out_dice(network: nn.Module, recipe: Recipe, templates: Templates, coun
     return {key: round(sum(dices) / len(dices), 4)} if dices else {}
 
 
-def _joined(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _likeliest(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """The lowest class of those that are likeliest together, (I, J, K)."""
     lowest = np.unique(classes)
     sums = np.stack([probabilities[classes == one].sum(0) for one in lowest])
@@ -53,13 +54,16 @@ def _joined(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return found
 
 
-def real_scan_dice(network: nn.Module, recipe: Recipe, cases: list[Case]) -> dict[str, float]:
+def real_scan_dice(
+    network: nn.Module, recipe: Recipe, cases: list[Case], templates: Templates | None = None
+) -> dict[str, float]:
     """Mean Dice over all structures and labelled scans, left and right merged.
 
     Raises:
         LabelError: the network's set does not merge into the one that is scored.
     """
-    model = Model(network, label_set(recipe.target), record={"recipe": record(recipe)})
+    facts = facts_of(templates) if templates else {}
+    model = Model(network, label_set(recipe.target), record={"recipe": record(recipe), **facts})
     scores = []
     for case in cases:
         scan, reference = case.read()

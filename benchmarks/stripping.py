@@ -77,7 +77,9 @@ def synthetic_recipe() -> Recipe:
     table["pose"] |= {"crop_voxels": [192, 224, 192], "anywhere_probability": 0.0, "neck_probability": 0.0}
     table["pose"]["translation_mm"] = {"uniform": [-5, 5]}
     table["tissues"]["shared_sides_probability"] = 1.0
-    return parse_recipe({key: value for key, value in table.items() if key not in ("strip", "slab", "view")})
+    return parse_recipe(
+        {key: value for key, value in table.items() if key not in ("strip", "slab", "view", "fine_voxels_per_mm")}
+    )
 
 
 def synthetic_cases(templates: Templates, number: int) -> Iterator[Case]:

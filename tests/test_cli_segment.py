@@ -115,6 +115,17 @@ def test_segment_model(tmp_path: Path, model: Path, scan: Path) -> None:
     assert (volumes(tmp_path / "a") != volumes(tmp_path / "c")).any()
 
 
+def test_segment_refine(tmp_path: Path, dull: Path) -> None:
+    path = phantom.save(
+        tmp_path / "scan.nii.gz", np.random.default_rng(0).uniform(1, 2, (32, 32, 32)).astype(np.float32)
+    )
+    for flag in ("--refine", "--no-refine"):
+        assert command.run("segment", path, "-o", tmp_path / flag, "--model", dull, flag, *PLAIN) == 0
+    options = [json.loads((tmp_path / flag / "scan_manifest.json").read_text())["options"]["refine"]
+               for flag in ("--refine", "--no-refine")]  # fmt: skip
+    assert options == [True, False]
+
+
 def test_segment_flip(tmp_path: Path, dull: Path) -> None:
     # 24 voxels and a rim of 4 a side are a multiple of what the network wants, so nothing is padded on one side
     noise = np.zeros((40, 32, 32), dtype=np.float32)
@@ -290,6 +301,7 @@ def test_segment_device_and_threads(tmp_path: Path, model: Path, scan: Path) -> 
 def test_every_flag_is_tested() -> None:
     tests = dict.fromkeys(("scans", "output"), test_segment_writes_label_maps_on_the_grid_of_each_scan)
     tests |= {"labels": test_segment_labels, "model": test_segment_model, "flip": test_segment_flip}
+    tests |= {"refine": test_segment_refine}
     tests |= {"space": test_segment_space, "probabilities": test_segment_probabilities, "brain": test_segment_brain}
     tests |= {"report": test_segment_report, "overlay": test_segment_overlay, "volume": test_segment_volume}
     tests |= dict.fromkeys(("participant", "session"), test_segment_participant_and_session)

@@ -30,6 +30,13 @@ def run(
     labels: Labels = "freesurfer",
     model: Annotated[str, typer.Option(help="Shipped model by name, or a model folder.")] = "head",
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored scan.")] = True,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Move boundaries of white matter, cortex and fluid to where the scan's intensities put them.",
+        ),
+    ] = True,
     space: Annotated[str, typer.Option(help="Grid of the label map: scan, 1mm or both.")] = "scan",
     probabilities: Annotated[
         str | None, typer.Option(metavar="LABELS", help="Also write probabilities: names with commas between, or all.")
@@ -65,6 +72,7 @@ def run(
     options = Options(
         labels=labels,
         flip=flip,
+        refine=refine,
         ct=ct,
         axcodes=reorient,
         outputs=Outputs(space, wanted, brain),

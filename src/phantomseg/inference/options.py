@@ -72,6 +72,7 @@ class Options(Task):
     model: str = "head"
     labels: str = "freesurfer"
     flip: bool = True
+    refine: bool = True
     outputs: Outputs = field(default_factory=Outputs)
 
     def record(self) -> dict[str, Any]:
@@ -88,7 +89,8 @@ class Options(Task):
     def make(self, scan: Image, model: Model) -> Segmentation:
         """Label every voxel."""
         also = (BRAIN,) if self.outputs.brain else ()
-        return segment(scan, model, self.labels, self.flip, also, self.most_bytes)
+        chosen = model if self.refine else dataclasses.replace(model, refines=False)
+        return segment(scan, chosen, self.labels, self.flip, also, self.most_bytes)
 
     def write(self, to: Written) -> list[PurePath]:
         """Label map, volumes, and the outputs."""

@@ -13,6 +13,7 @@ from phantomseg.inference.memory import plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
+from phantomseg.inference.refine import RIBBON, THICK_MM, refine
 from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
@@ -73,7 +74,8 @@ def segment(
     chosen = model.label_set(labels)
     prepared = prepare(scan, model, chosen.brain_alone)
     inner = [INTRACRANIAL] if model.reaches(INTRACRANIAL) else []
-    sets = [labels, *(name for name in dict.fromkeys([*inner, *also]) if name != labels)]
+    refined = [RIBBON] if model.refines and model.reaches(RIBBON) else []
+    sets = [labels, *(name for name in dict.fromkeys([*inner, *also, *refined]) if name != labels)]
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(model.label_set(name)) for name in sets)
@@ -82,6 +84,8 @@ def segment(
     probabilities = dict(zip(sets, predicted.sets, strict=True))
     seen = (slice(None), *prepared.inside)
     inside = {name: found[seen] for name, found in probabilities.items()}
+    if refined:
+        refine(inside, prepared.image[(0, 0, *prepared.inside)], model, bool(scan.spacing_mm.max() <= THICK_MM))
     kept_share = {name: keep_largest(found, model.label_set(name)) for name, found in inside.items()}[labels]
     quality = None
     if model.calibration:
@@ -98,7 +102,7 @@ def segment(
         intracranial_mm3=soft[INTRACRANIAL][INTRACRANIAL] if inner else None,
         quality=quality,
         prepared=prepared,
-        probabilities=probabilities,
+        probabilities={name: found for name, found in probabilities.items() if name in (labels, *inner, *also)},
         tiles=len(tiles),
     )
 

@@ -1,0 +1,115 @@
+"""Boundaries of white matter, cortex and fluid: where the scan shows them, not where the network had them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from phantomseg.image.image import Image
+from phantomseg.inference.refine import RIBBON, refine
+from phantomseg.labels import label_set
+from phantomseg.network.model import Model, build_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MODEL = Model(
+    build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
+)
+SIZE = 40
+INTENSITY = {2: 0.8, 41: 0.8, 3: 0.5, 42: 0.5, 24: 0.15}
+
+
+def layers(white_mm: float, pial_mm: float) -> np.ndarray:
+    """Values of a ball of white matter within cortex within fluid, left and right, in a box of background."""
+    x, y, z = np.indices((SIZE,) * 3) - (SIZE - 1) / 2
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    values = np.select([radius < white_mm, radius < pial_mm, radius < 18], [2, 3, 24], 0)
+    return np.where((x > 0) & (values == 2), 41, np.where((x > 0) & (values == 3), 42, values))
+
+
+def probabilities(values: np.ndarray, name: str, sure: float = 0.8) -> torch.Tensor:
+    """The labels, as sure as this; the rest is shared by the others of the ribbon that lie within two voxels."""
+    labels = label_set(name)
+    ids = labels.index_of_ids(values)
+    found = torch.full((len(labels), *values.shape), 0.0)
+    found.scatter_(0, torch.from_numpy(ids)[None], sure)
+    spread = torch.nn.functional.avg_pool3d(found[None], 5, 1, 2)[0]
+    return (found + (1 - sure) * spread / spread.sum(0).clamp(min=1e-6) * (found.sum(0) > 0)).half()
+
+
+def image_of(values: np.ndarray, noise: float = 0.03) -> torch.Tensor:
+    clean = np.vectorize(lambda value: INTENSITY.get(int(value), 0.0))(values)
+    voxels = clean + noise * np.random.default_rng(0).standard_normal(values.shape)
+    return torch.from_numpy((voxels * (values > 0)).clip(0, 1).astype(np.float32))
+
+
+def labelled(sets: dict[str, torch.Tensor], name: str) -> np.ndarray:
+    return label_set(name).ids[sets[name].float().argmax(0).numpy()]
+
+
+def dice(one: np.ndarray, other: np.ndarray, *values: int) -> float:
+    first, second = np.isin(one, values), np.isin(other, values)
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def test_boundaries_go_where_the_scan_shows_them() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)  # the network says cortex of 4 mm, it is 2.4 mm thick
+    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
+    before = labelled(sets, "freesurfer")
+    refine(sets, image_of(truth), MODEL)
+    after = labelled(sets, "freesurfer")
+    for values in ((2,), (41,), (3,), (42,), (24,)):
+        assert dice(after, truth, *values) > max(0.88, dice(before, truth, *values))
+    assert np.array_equal(after == 0, before == 0)
+    torch.testing.assert_close(sets["freesurfer"].float().sum(0), torch.ones((SIZE,) * 3), atol=4e-3, rtol=0)
+
+
+def test_other_sets_follow_and_keep_what_they_do_not_part() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
+    sets = {RIBBON: probabilities(said, RIBBON)}
+    ids = label_set(RIBBON).ids
+    for name in ("siam", "intracranial"):
+        merged = MODEL.merge(name)
+        channels = torch.from_numpy(merged.target.index_of_ids(merged.apply(ids))).long()
+        sets[name] = (
+            torch.zeros(len(merged.target), SIZE, SIZE, SIZE).index_add_(0, channels, sets[RIBBON].float()).half()
+        )
+    whole = sets["intracranial"].clone()
+    refine(sets, image_of(truth), MODEL)
+    siam = labelled(sets, "siam")
+    assert dice(siam == 1, np.isin(truth, (3, 42)), 1) > 0.88 and dice(siam == 2, np.isin(truth, (2, 41)), 1) > 0.88
+    torch.testing.assert_close(sets["intracranial"].float(), whole.float(), atol=4e-3, rtol=0)
+
+
+def test_fluid_stays_where_slices_are_thick() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
+    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
+    refine(sets, image_of(truth), MODEL, with_fluid=False)
+    after = labelled(sets, "freesurfer")
+    assert np.array_equal(after == 24, said == 24)
+    assert dice(after, truth, 2, 41) > dice(said, truth, 2, 41) + 0.05
+
+
+def test_without_contrast_the_network_is_believed() -> None:
+    said = layers(11.0, 13.2)
+    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
+    before = labelled(sets, "freesurfer")
+    noise = np.random.default_rng(0).standard_normal(said.shape)
+    flat = torch.from_numpy(np.where(said > 0, 0.5 + 0.1 * noise, 0).astype(np.float32))
+    refine(sets, flat.clamp(0, 1), MODEL)
+    assert (labelled(sets, "freesurfer") == before)[said > 0].mean() > 0.97
+
+
+def test_scan_without_a_brain_is_left_alone() -> None:
+    sets = {name: probabilities(np.zeros((8, 8, 8), int), name) for name in (RIBBON, "freesurfer")}
+    before = sets["freesurfer"].clone()
+    refine(sets, torch.rand(8, 8, 8), MODEL)
+    assert torch.equal(sets["freesurfer"], before)
+
+
+def test_result_holds_no_set_that_was_not_asked_for() -> None:
+    from phantomseg.inference.segment import segment
+
+    scan = Image(np.random.default_rng(0).random((32, 32, 32), dtype=np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    assert set(segment(scan, MODEL).probabilities) == {"freesurfer", "intracranial"}
+    assert RIBBON in segment(scan, MODEL, also=(RIBBON,)).probabilities

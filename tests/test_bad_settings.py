@@ -82,7 +82,7 @@ RECIPES = {
     ),
     "fine distances": (
         'target = "head"',
-        'target = "mask"\ndistance_voxels = 6\nfine_voxels_per_mm = 2',
+        'target = "mask"\ndistance_voxels = 6',
         "distance_voxels and fine_voxels_per_mm 2, wanted 1 of the latter, .*; leave one of them out",
     ),
     "TOML": ("[pose]", "[pose", "is not valid TOML .*; correct that line"),

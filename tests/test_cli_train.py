@@ -325,7 +325,7 @@ def test_flags_of_supervised_runs_go_together(
         (("--supervised", *labels, "--steps", 1), "--supervised is given without --images; add --images with a folder"),
         (("--supervised", *images, "--steps", 1), "--supervised is given without --labels; add --labels with a folder"),
         ((*scans, *synthetic), "--templates is given with --supervised, which needs none; leave one of the two out"),
-        ((*scans, "--steps", 1, "--recipe", "head"), "recipe has shape, findings, strip, view, slab, pose.neck_prob"),
+        ((*scans, "--steps", 1, "--recipe", "head"), "recipe has shape, findings, strip, view, slab, fine_voxels_per"),
         (
             (*synthetic, "--recipe", "supervised"),
             "there is no merge from 'head' to 'manual' for label maps of templates",

@@ -265,7 +265,7 @@ def test_studies_and_data_that_are_not_there(folder: Path, capfd: Capture) -> No
     assert study.study("atrophy", path) == 2
     assert "has nothing for the study 'atrophy', which wants a dataset with templates" in capfd.readouterr().err
     assert study.study("accuracy", path, "--tool", "nobody") == 2
-    assert "there is no tool 'nobody'; give one of copy, find, head, strip" in capfd.readouterr().err
+    assert "there is no tool 'nobody'; give one of copy, find, head, shapes" in capfd.readouterr().err
     (folder / "scans" / "empty").mkdir()
     path.write_text('[datasets.a]\nfolder = "scans/empty"\n', encoding="utf-8")
     assert study.study("accuracy", path) == 2

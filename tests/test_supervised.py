@@ -224,7 +224,8 @@ def test_recipe_takes_true_or_false() -> None:
 def test_steps_that_paint_are_refused() -> None:
     head = load_recipe("head")
     with pytest.raises(
-        RecipeError, match=r"has shape, findings, strip, view, slab, pose.neck_probability, which .*; leave"
+        RecipeError,
+        match=r"has shape, findings, strip, view, slab, fine_voxels_per_mm, pose.neck_probability, which .*; leave",
     ):
         check_recipe(head, "head")
     fine = replace(calm(), fine_voxels_per_mm=2)

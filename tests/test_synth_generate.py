@@ -55,7 +55,8 @@ def test_sample_does_not_depend_on_its_batch(templates: Templates) -> None:
 
 
 def test_scan_is_masked_after_it_was_acquired(templates: Templates) -> None:
-    calm = replace(small(), strip=StripSettings(1.0, masked_probability=1.0), view=None, slab=None)
+    strip = StripSettings(1.0, masked_probability=1.0)
+    calm = replace(small(), strip=strip, view=None, slab=None, fine_voxels_per_mm=1)
     masked = [draw_sample(calm, templates, 4, index) for index in range(4)]
     never = [replace(d, strip=replace(d.strip, masked=False)) for d in masked if d.strip]
     after, before = apply_draws(masked, templates), apply_draws(never, templates)
@@ -130,7 +131,7 @@ def test_image_and_target_of_a_slab_go_on_alike(templates: Templates) -> None:
 
 
 def test_finer_painting_gives_soft_targets_on_the_same_view(templates: Templates) -> None:
-    plain = replace(small(), shape=None, view=None, slab=None, findings=None)
+    plain = replace(small(), shape=None, view=None, slab=None, findings=None, fine_probability=1.0)
     coarse, fine = (generate(replace(plain, fine_voxels_per_mm=n), templates, 0, range(2)) for n in (1, 2))
     assert fine.image.shape == coarse.image.shape and fine.target.shape == (2, 64, 64, 64)
     assert coarse.hard_target() is coarse.target or torch.equal(coarse.hard_target(), coarse.target)

@@ -51,16 +51,20 @@ def refine(sets: Mapping[str, torch.Tensor], image: torch.Tensor, model: Model, 
         sets: probabilities of label sets that the model's merge into, (C, I, J, K) each, `ribbon` among them.
         image: what the network saw, (I, J, K).
         model: that the probabilities are of.
-        with_fluid: whether fluid takes part.
+        with_fluid: whether fluid gains and loses, too; otherwise it only takes part in the mixture.
     """
     ribbon = sets[RIBBON]
     if not (ribbon[0] < 1 - DOMINANT).any():
         return
-    tissues = (*SIDED, FLUID) if with_fluid else SIDED
+    tissues = (*SIDED, FLUID)
     (low, high), channels = _content(ribbon), [_channels(ids) for ids in tissues]
     i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))
     parts = [ribbon[one, i, j, k].float() for one in channels]  # of each tissue, its sides: (2 or 1, i, j, k)
-    tissue = _posterior(torch.stack([part.sum(0) for part in parts]), image[i, j, k])
+    prior = torch.stack([part.sum(0) for part in parts])
+    tissue = _posterior(prior, image[i, j, k])
+    if not with_fluid:
+        sided = tissue[:2] + FAINT * prior[:2]
+        tissue = torch.cat([sided * (prior[:2].sum(0) / sided.sum(0).clamp(min=1e-9)), prior[2:]])
     changes = [new - part for new, part in zip(_by_side(parts, tissue), parts, strict=True)]
     for name, found in sets.items():
         merged = model.merge(name)

@@ -1,4 +1,4 @@
-"""White matter, cortex and fluid parted where the scan's own intensities part them.
+"""White matter, cortex and fluid, of cerebrum and cerebellum, parted where the scan's own intensities part them.
 
 The network says what lies where; how far exactly a tissue reaches, the scan knows better. Near the boundaries of these
 three tissues the network's probabilities are the prior of a Gaussian mixture, whose means and variances are those of
@@ -21,8 +21,10 @@ from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
 RIBBON = "ribbon"  # label set of the tissues
-SIDED, FLUID = ((2, 41), (3, 42)), (24,)
+PARTS = (((2, 41), (3, 42)), ((7, 46), (8, 47)))  # white matter and cortex of cerebrum and cerebellum
+FLUID = (24,)
 THICK_MM = 2.0  # voxels that are longer hold fluid and cortex of sulci together
+MARGIN_VOXELS = 4  # of fluid around
 ROUNDS = 6
 DOMINANT = 0.5  # probability of the three together
 NEAR_VOXELS, PROBABLE = 2, 0.25  # a tissue may come to lie within so many voxels of where it is that probable
@@ -35,6 +37,9 @@ FAINT = 1e-2  # weight of the sides of all tissues in those of one
 SEEN = 0.004  # darker voxels show nothing
 
 
+Tissues = tuple[tuple[int, int], tuple[int, int]]  # left and right of each
+
+
 @dataclass(frozen=True, eq=False)
 class _Zone:
     """Voxels near boundaries, (N,) each: where they lie, in which block of POOLED³, and their intensities."""
@@ -45,7 +50,7 @@ class _Zone:
 
 
 def refine(sets: Mapping[str, torch.Tensor], image: torch.Tensor, model: Model, with_fluid: bool = True) -> None:
-    """Move probabilities between white matter, cortex and fluid, in place.
+    """Move probabilities between white matter, cortex and fluid of cerebrum and cerebellum, in place.
 
     Args:
         sets: probabilities of label sets that the model's merge into, (C, I, J, K) each, `ribbon` among them.
@@ -53,18 +58,28 @@ def refine(sets: Mapping[str, torch.Tensor], image: torch.Tensor, model: Model, 
         model: that the probabilities are of.
         with_fluid: whether fluid gains and loses, too; otherwise it only takes part in the mixture.
     """
+    for sided in PARTS:
+        _refine_part(sided, sets, image, model, with_fluid)
+
+
+def _refine_part(
+    sided: Tissues, sets: Mapping[str, torch.Tensor], image: torch.Tensor, model: Model, with_fluid: bool
+) -> None:
     ribbon = sets[RIBBON]
-    if not (ribbon[0] < 1 - DOMINANT).any():
+    tissues = (*sided, FLUID)
+    channels = [_channels(ids) for ids in tissues]
+    inside = ribbon[[*channels[0], *channels[1]]].sum(0) > DOMINANT
+    if not inside.any():
         return
-    tissues = (*SIDED, FLUID)
-    (low, high), channels = _content(ribbon), [_channels(ids) for ids in tissues]
+    low, high = content_box(inside.numpy())
+    low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, inside.shape)
     i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))
     parts = [ribbon[one, i, j, k].float() for one in channels]  # of each tissue, its sides: (2 or 1, i, j, k)
     prior = torch.stack([part.sum(0) for part in parts])
     tissue = _posterior(prior, image[i, j, k])
     if not with_fluid:
-        sided = tissue[:2] + FAINT * prior[:2]
-        tissue = torch.cat([sided * (prior[:2].sum(0) / sided.sum(0).clamp(min=1e-9)), prior[2:]])
+        both = tissue[:2] + FAINT * prior[:2]
+        tissue = torch.cat([both * (prior[:2].sum(0) / both.sum(0).clamp(min=1e-9)), prior[2:]])
     changes = [new - part for new, part in zip(_by_side(parts, tissue), parts, strict=True)]
     for name, found in sets.items():
         merged = model.merge(name)
@@ -84,11 +99,6 @@ def _by_side(parts: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tens
 def _channels(ids: tuple[int, ...]) -> list[int]:
     found: list[int] = label_set(RIBBON).index_of_ids(np.array(ids)).tolist()
     return found
-
-
-def _content(ribbon: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the box of what is none of the other tissues."""
-    return content_box((ribbon[0] < 1 - DOMINANT).numpy())
 
 
 def _posterior(prior: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

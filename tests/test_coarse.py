@@ -330,3 +330,15 @@ def test_small_head_is_prepared_at_the_size_of_an_adult(tmp_path: Path) -> None:
     phantom.save(tmp_path / "small.nii.gz", phantom.head(), np.diag([2.5, 2.5, 2.5, 1]))
     (tmp_path / "labels.toml").write_text("[[templates]]\nenlarge = true\n", encoding="utf-8")
     assert load_templates(tmp_path).smallest_head_ml == pytest.approx(1700, rel=0.05)
+
+
+def test_size_of_the_smallest_head_is_counted_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = load_templates(folder)
+    save_templates(templates, folder / "t.npz")
+    # the map with all labels has the smaller one, as its outermost fluid is dura
+    inside = np.isin(GENERATION.ids[templates.volume(0)], (24, 3, 42, 2, 41, 4, 43, 12, 51)).sum() / 1000
+    assert templates.smallest_head_ml == pytest.approx(inside, abs=0.05)
+    assert load_templates(folder / "t.npz").smallest_head_ml == templates.smallest_head_ml
+    # volumes of templates on another device cannot be read as arrays
+    monkeypatch.delattr(Templates, "volume")
+    assert facts_of(templates)["smallest_head_ml"] == templates.smallest_head_ml

@@ -44,6 +44,7 @@ class Templates:
     weights: tuple[float, ...] = ()  # how often each is drawn, relative to the others; all alike where it is empty
     label_sets: tuple[str, ...] = ()  # what the values of each meant; "generation" where it is empty
     groups: np.ndarray | None = None  # (T, G) as `CoarseLabels.groups`; None where all tell all labels apart
+    smallest_head_ml: float | None = None  # volume of brain and fluid; None of real scans
     images: torch.Tensor | None = None  # (sum of voxels,) float16 or float32: real scans, voxel by voxel with `labels`
     source: str = TEMPLATES  # label set whose channels `labels` holds; of real scans, the target's
 
@@ -51,15 +52,6 @@ class Templates:
         """The same templates with their buffers on another device."""
         images = None if self.images is None else self.images.to(device)
         return replace(self, labels=self.labels.to(device), images=images)
-
-    @property
-    def smallest_head_ml(self) -> float | None:
-        """Volume of brain and fluid of the smallest head of label maps; None of real scans."""
-        if self.images is not None or not self.names:
-            return None
-        inside = intracranial_channels()
-        voxels = min(int(inside[self.volume(i)].sum()) for i in range(len(self.names)))
-        return round(voxels * self.spacing_mm**3 / 1000, 1)
 
     def tells_brain_from_fluid(self, index: int) -> bool:
         """Whether a template has ventricles apart from the fluid around the brain, so that the brain alone is known."""
@@ -90,7 +82,7 @@ def load_templates(source: Path, spacing_mm: float = 1.0) -> Templates:
         return _read_prepared(source)
     files = list_templates(source)
     volumes = [prepare_template(file.path, spacing_mm, file.labels, file.enlarge) for file in files]
-    packed = pack([stem(file.path) for file in files], volumes, brain_channels(), spacing_mm)
+    packed = _pack_heads([stem(file.path) for file in files], volumes, spacing_mm)
     return _with_meaning(packed, [file.weight for file in files], [file.labels for file in files])
 
 
@@ -191,6 +183,13 @@ def pack(names: list[str], volumes: list[np.ndarray], is_brain: np.ndarray, spac
     )
 
 
+def _pack_heads(names: list[str], volumes: list[np.ndarray], spacing_mm: float) -> Templates:
+    """Templates of volumes of generation channels, with the size of the smallest head."""
+    voxels = min(int(intracranial_channels()[volume].sum()) for volume in volumes)
+    packed = pack(names, volumes, brain_channels(), spacing_mm)
+    return replace(packed, smallest_head_ml=round(voxels * spacing_mm**3 / 1000, 1))
+
+
 def no_templates(spacing_mm: float = 1.0) -> Templates:
     """What recipes are given that need no template: shapes come out of nothing."""
     none = torch.zeros((0, 3), dtype=torch.int64)
@@ -213,9 +212,8 @@ def _read_prepared(path: Path) -> Templates:
     known = len(label_set("generation"))
     if not volumes or any(v.ndim != 3 or v.dtype != np.uint8 or v.max() >= known for v in volumes):
         raise TemplateError(f"{path} is no prepared template file; prepare it again")
-    packed = pack(names, volumes, brain_channels(), spacing_mm)
-    weights = tuple(weights) if len(set(weights)) > 1 else ()
-    return replace(packed, weights=weights, groups=groups, label_sets=tuple(label_sets))
+    packed = _pack_heads(names, volumes, spacing_mm)
+    return replace(packed, weights=tuple(weights), groups=groups, label_sets=tuple(label_sets))
 
 
 def _with_meaning(templates: Templates, weights: list[float], label_sets: list[str]) -> Templates:

@@ -39,7 +39,7 @@ def facts_of(templates: Templates) -> dict[str, Any]:
         "supervised": templates.images is not None,
         "values": templates.values,
     }
-    if templates.images is None and templates.names:
+    if templates.smallest_head_ml is not None:
         facts["smallest_head_ml"] = templates.smallest_head_ml
     if templates.label_sets:
         facts |= {"template_labels": list(templates.label_sets), "weights": list(templates.weights)}

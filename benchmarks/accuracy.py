@@ -62,10 +62,11 @@ def save(table: Iterable[Iterable[object]], path: Path | None) -> None:
             csv.writer(file).writerows(table)
 
 
-def scoring(text: str) -> argparse.ArgumentParser:
-    """What every benchmark that scores a model on labelled scans is told; `text` is its module's."""
+def scoring(text: str, *folders: str) -> argparse.ArgumentParser:
+    """What every benchmark that scores a model is told; `text` is its module's, `folders` are DATA by default."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    for name in folders or ("data",):
+        parser.add_argument(name, type=Path)
     parser.add_argument("--model", default="head")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--csv", type=Path)

@@ -10,13 +10,13 @@ shapes, and seeds that training cannot draw.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from accuracy import ALSO, MEAN_OF, ready, save
+from accuracy import ALSO, MEAN_OF, ready, save, scoring
 from scipy import ndimage
 
 from phantomseg.evaluation.evaluate import structure_dice
@@ -28,10 +28,11 @@ from phantomseg.network.model import Model
 from phantomseg.report.figures import draw_overlay
 from phantomseg.studies.t1like import draw_contrast
 from phantomseg.synth.generate import apply_draws, draw_sample
-from phantomseg.synth.recipe import parse_recipe
+from phantomseg.synth.recipe import Recipe, parse_recipe
 from phantomseg.synth.templates import Templates, load_templates
 
 STRUCTURES = MEAN_OF + ALSO
+Contrast = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 PICTURES = ("t1_head_0p7mm", "t2_brain_1mm", "flair_head_5p5mm", "ct_head")
 SEED = 2**31 + 7  # the command line takes smaller ones
 
@@ -76,13 +77,7 @@ def t1_like(templates: Templates, number: int, model: Model, flip: bool) -> list
     recipe = parse_recipe(RECIPE)
     rows = []
     for index in range(number):
-        draw = draw_sample(recipe, templates, SEED, index)
-        rng = np.random.default_rng([SEED, index])
-        mean, std = draw_contrast(rng)
-        tissues = dataclasses.replace(draw.tissues, mean=mean, std=std)
-        batch = apply_draws([dataclasses.replace(draw, tissues=tissues)], templates)
-        scan = Image(batch.image[0, 0].numpy(), np.eye(4))
-        truth = label_set("head").ids[batch.target[0].numpy()]
+        scan, truth = drawn_head(recipe, templates, SEED, index)
         row = {}
         for name, merged in (("freesurfer", True), ("siam", False)):
             found = segment(scan, model, name, flip).image.voxels
@@ -92,16 +87,22 @@ def t1_like(templates: Templates, number: int, model: Model, flip: bool) -> list
     return rows
 
 
+def drawn_head(
+    recipe: Recipe, templates: Templates, seed: int, index: int, contrast: Callable[..., Contrast] = draw_contrast
+) -> tuple[Image, np.ndarray]:
+    """A head in a contrast of its own, by default that of T1-weighted scans, and its values of the set `head`."""
+    draw = draw_sample(recipe, templates, seed, index)
+    mean, std = contrast(np.random.default_rng([seed, index]))
+    tissues = dataclasses.replace(draw.tissues, mean=mean, std=std)
+    batch = apply_draws([dataclasses.replace(draw, tissues=tissues)], templates)
+    return Image(batch.image[0, 0].numpy(), np.eye(4)), label_set("head").ids[batch.target[0].numpy()]
+
+
 def main() -> None:
     """Print the tables, and draw the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scans", type=Path)
-    parser.add_argument("templates", type=Path)
-    parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
+    parser = scoring(__doc__, "scans", "templates")
     parser.add_argument("--number", type=int, default=10)
     parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     model = ready(arguments.model)
     real = flair(arguments.scans, model, arguments.flip)

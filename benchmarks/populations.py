@@ -11,14 +11,12 @@ lesions, in the contrast of T1-weighted scans and of FLAIR.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from accuracy import ready, save
-from heads import RECIPE
+from accuracy import ready, save, scoring
+from heads import RECIPE, Contrast, drawn_head
 
 from phantomseg.evaluation.overlap import overlap
 from phantomseg.image.files import read_image, read_labels, scan_paths
@@ -29,7 +27,6 @@ from phantomseg.network.model import Model
 from phantomseg.studies.atrophy import LEVELS_MM
 from phantomseg.studies.t1like import draw_contrast
 from phantomseg.studies.thinning import thinned
-from phantomseg.synth.generate import apply_draws, draw_sample
 from phantomseg.synth.recipe import parse_recipe
 from phantomseg.synth.templates import Templates, load_templates
 
@@ -107,18 +104,13 @@ def cortex_mm3(scan: Image, model: Model, flip: bool) -> float:
 def lesions(templates: Templates, heads: int, model: Model, flip: bool) -> Iterator[Row]:
     """Dice and error of the volume, in percent, of lesions of 5 ml and more."""
     recipe = parse_recipe(LESION_RECIPE)
-    for kind in ("T1", "FLAIR"):
+    for kind, contrast in (("T1", draw_contrast), ("FLAIR", flair_contrast)):
         dice, errors = [], []
         for index in range(heads):
-            draw = draw_sample(recipe, templates, SEED, index)
-            mean, std = _contrast(kind, np.random.default_rng([SEED, index]))
-            batch = apply_draws(
-                [dataclasses.replace(draw, tissues=dataclasses.replace(draw.tissues, mean=mean, std=std))], templates
-            )
-            truth = np.isin(label_set("head").ids[batch.target[0].numpy()], LESIONS)
+            scan, values = drawn_head(recipe, templates, SEED, index, contrast)
+            truth = np.isin(values, LESIONS)
             if truth.sum() < LEAST_ML * 1000:
                 continue
-            scan = Image(batch.image[0, 0].numpy(), np.eye(4))
             found = segment(scan, model, "lesions", flip).image.voxels
             dice.append(dice_of(found, truth, (77,), (1,)))
             errors.append(abs(100 * ((found == 77).sum() / truth.sum() - 1)))
@@ -128,10 +120,9 @@ def lesions(templates: Templates, heads: int, model: Model, flip: bool) -> Itera
         yield f"lesions, {kind}-like: error of the volume, %", float(np.mean(errors)), float(np.max(errors))
 
 
-def _contrast(kind: str, rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def flair_contrast(rng: np.random.Generator) -> Contrast:
+    """Mean and standard deviation of each channel, as in FLAIR: lesions are brighter than all else of the brain."""
     mean, std = draw_contrast(rng)
-    if kind == "T1":
-        return mean, std
     pairs = [
         FLAIR.get(label.tissue, (m, s)) for label, m, s in zip(label_set("generation").labels, mean, std, strict=True)
     ]
@@ -141,14 +132,8 @@ def _contrast(kind: str, rng: np.random.Generator) -> tuple[tuple[float, ...], t
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("neonates", type=Path)
-    parser.add_argument("fetuses", type=Path)
-    parser.add_argument("templates", type=Path)
-    parser.add_argument("--model", default="head")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
+    parser = scoring(__doc__, "neonates", "fetuses", "templates")
     parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     model, flip = ready(arguments.model), arguments.flip
     table: list[tuple[object, ...]] = [("measure", "mean", "worst")]

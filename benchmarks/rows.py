@@ -88,7 +88,7 @@ def score(model: Model, arguments: argparse.Namespace, templates: Templates) -> 
     heads = t1_like(templates, 4, model, False)
     thin = {}
     if arguments.templates.is_dir():
-        (_, thin["atrophy error, %"], _), _ = atrophy(arguments.templates, 2, model, False)
+        _, thin["atrophy error, %"], _ = next(atrophy(arguments.templates, 2, model, False))
     return {
         **{name: float(np.mean(values)) for name, values in found.items()},
         "FLAIR head": float(np.mean([real[s] for s in STRUCTURES])),

@@ -132,9 +132,9 @@ def look_at(image: Image, scan: Image, model: Model, spacing_mm: float, box: Box
     before = (np.array([i, j, k]) - (high - low)) // 2
     near = crop(part.with_voxels(rescaled(part.voxels)), -before, np.array([i, j, k]) - before)
     tensor = torch.from_numpy(near.voxels)[None, None]
-    found, *parts = predict(model, tensor, [MASK, BORDER] if tells_fluid(model) else [MASK], flip=False).sets
-    probability = found[1].float()
-    tissue = parts[0][[INSIDE, OUTERMOST]].float().sum(0) if parts else None
+    (found,) = predict(model, tensor, [BORDER if tells_fluid(model) else MASK], flip=False).sets
+    probability = found[1:].sum(0, dtype=torch.float32)
+    tissue = found[[INSIDE, OUTERMOST]].sum(0, dtype=torch.float32) if tells_fluid(model) else None
     piece = cc3d.largest_k((probability > PROBABLE).numpy(), k=1, connectivity=6) > 0
     piece &= piece.sum() >= FEWEST_VOXELS
     inside = (slice(0, i), slice(0, j), slice(0, k))

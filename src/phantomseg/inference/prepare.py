@@ -118,7 +118,7 @@ def _at_ends(corners: tuple[np.ndarray, np.ndarray], grid: Grid) -> np.ndarray:
     return np.array([corners[0] <= 0, corners[1] >= np.array(grid.shape)])
 
 
-def _cut_faces(found: Found, grid: Grid, times: float = 1.0) -> np.ndarray:
+def _cut_faces(found: Found, grid: Grid, times: float) -> np.ndarray:
     """Through which faces of the field of view, low and high, the brain seems to go on, boolean, shape (2, 3)."""
     if found.brain is None:
         return np.ones((2, 3), dtype=bool)

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from phantomseg.errors import LabelError
 from phantomseg.labels.labelset import label_set
+from phantomseg.labels.merge import read_rows
 
 FINEST = "generation"
 NOTHING = "unlabelled"
@@ -88,20 +89,15 @@ def coarse_labels(name: str) -> CoarseLabels:
     if name == FINEST:
         every = np.arange(len(finest), dtype=np.uint8)
         return CoarseLabels(name, finest.ids, every, every)
-    path = Path(name)
-    if path.suffix == ".csv":
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LabelError(f"label table {path} cannot be read ({error}); check path and encoding") from error
-    elif name in coarse_names():
-        text = (_TABLES / f"{name}.csv").read_text(encoding="utf-8")
-    else:
+    if name.endswith(".csv"):
+        return _parse(name, read_rows(Path(name)))
+    if name not in coarse_names():
         raise LabelError(
             f"there is no table of the label maps {name!r}; choose one of {', '.join([FINEST, *coarse_names()])}, or "
             "give the path of a .csv with the columns value and labels"
         )
-    return _parse(name, list(csv.DictReader(text.splitlines())))
+    lines = (_TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    return _parse(name, list(csv.DictReader(lines)))
 
 
 def coarse_names() -> list[str]:
@@ -157,12 +153,11 @@ def _channels(ids: Iterable[int]) -> list[int]:
 
 def _joined(sets: list[list[int]]) -> np.ndarray:
     """Lowest channel of all that are joined by some of the sets of ids, (G,)."""
-    finest = label_set(FINEST)
-    groups = join(len(finest), [_channels(ids) for ids in sets])
-    white, lesion = _channels(WHITE), _channels(LESION)
-    if groups[white[0]] == groups[white[1]]:  # lesions that are pasted into it have no side either
-        groups = join(len(finest), [*([i, int(g)] for i, g in enumerate(groups)), lesion])
-    return groups
+    count, joined = len(label_set(FINEST)), [_channels(ids) for ids in sets]
+    groups = join(count, joined)
+    left, right = groups[_channels(WHITE)]
+    # lesions that are pasted into white matter without sides have none either
+    return join(count, [*joined, _channels(LESION)]) if left == right else groups
 
 
 def join(count: int, sets: list[list[int]]) -> np.ndarray:

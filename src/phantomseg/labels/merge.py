@@ -86,6 +86,21 @@ def merge(source: str, target: str) -> Merge:
     return Merge(sources, targets, label_set(target))
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a label table of one's own, by the names of its columns.
+
+    Raises:
+        LabelError: it cannot be read, or is no CSV in UTF-8.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise LabelError(f"label table {path} cannot be read ({error.strerror}); check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(f"label table {path} is no CSV in UTF-8 ({error}); save it as such") from error
+
+
 def read_merge(path: Path, target: str) -> Merge:
     """A table of one's own: a CSV with the columns `source` (values) and `target` (ids, or names, of the set).
 
@@ -94,13 +109,7 @@ def read_merge(path: Path, target: str) -> Merge:
     """
     labels = label_set(target)
     by_name = {label.name: label.id for label in labels.labels}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise LabelError(f"label table {path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"label table {path} is no CSV in UTF-8 ({error}); save it as such") from error
+    rows = read_rows(path)
     ids: dict[int, int] = {}
     for number, row in enumerate(rows, start=2):
         source, wanted = (str(row.get(key) or "").strip() for key in ("source", "target"))

@@ -66,19 +66,18 @@ def joined(rows: torch.Tensor, parts: torch.Tensor, classes: np.ndarray) -> tupl
     ([[0.2, 0.8, 0.0], [0.0, 0.0, 1.0]], [[1], [2]])
     """
     lowest, place = np.unique(classes, return_inverse=True)
-    if len(lowest) == len(classes):
-        merged = rows.float()
-    else:
+    merged = rows.float()
+    merged = merged - merged.detach().amax(-1, keepdim=True)
+    if len(lowest) < len(classes):
         matrix = F.one_hot(torch.from_numpy(place.reshape(-1))).to(rows.device, torch.float32)
-        wide = rows.float()
-        merged = ((wide - wide.detach().amax(-1, keepdim=True)).exp() @ matrix).clamp(min=1e-30).log()
+        merged = (merged.exp() @ matrix).clamp(min=1e-30).log()
     table = torch.zeros(UNLABELLED + 1, dtype=torch.long)
     table[torch.from_numpy(lowest.astype(np.int64))] = torch.arange(len(lowest))
     table[UNLABELLED] = len(lowest)
     new = table.to(parts.device)[parts]
     unlabelled = (new == len(lowest)).any(-1, keepdim=True)
     rest = torch.full_like(merged[:, :1], -SURE)
-    merged = torch.cat([merged - merged.detach().amax(-1, keepdim=True), rest], -1)
+    merged = torch.cat([merged, rest], -1)
     sure = torch.full_like(merged, -SURE)
     sure[:, -1] = SURE
     return torch.where(unlabelled, sure, merged), torch.where(unlabelled, len(lowest), new)

@@ -15,10 +15,9 @@ from phantomseg.image.distance import squared_distance
 from phantomseg.image.intensity import rescale
 from phantomseg.labels import UNLABELLED, label_set
 from phantomseg.rng import sample_rng
-from phantomseg.synth import fillings, pumba
+from phantomseg.synth import channels, fillings, pumba
 from phantomseg.synth.artefacts import apply_artefacts, draw_artefacts
 from phantomseg.synth.bias import apply_bias, draw_bias
-from phantomseg.synth.channels import refined
 from phantomseg.synth.findings import apply_findings, draw_findings
 from phantomseg.synth.gamma import apply_gamma, draw_gamma
 from phantomseg.synth.pose import draw_pose, look_up
@@ -117,8 +116,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     if any(draw.closed_voxels for draw in draws):
         target = closed_masks(target, kept, draws)
     if draws[0].target == BORDER:
-        fluid = look_up_each(kept, [fluid_channels(source).astype(np.uint8)] * len(draws))
-        target = torch.where((fluid > 0) & (target > 0), torch.full_like(target, FLUID), target)
+        fluid = channels.look_up(kept, torch.from_numpy(fluid_channels(source)).to(kept.device))
+        target = torch.where(fluid & (target > 0), torch.full_like(target, FLUID), target)
     image = rescale(image)
     if strips:
         mask_stripped(image, kept, strips, per_mm)
@@ -135,7 +134,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
 def _collated(batches: list[Batch]) -> Batch:
     """One batch of several, whose targets may differ in resolution."""
     per_mm = max(batch.draws[0].fine_voxels_per_mm for batch in batches)
-    targets = [refined(batch.target, per_mm // batch.draws[0].fine_voxels_per_mm) for batch in batches]
+    targets = [channels.refined(batch.target, per_mm // batch.draws[0].fine_voxels_per_mm) for batch in batches]
     each = np.arange(len(label_set(batches[0].draws[0].target)), dtype=np.uint8)[None]
     classes = [each if batch.classes is None else batch.classes for batch in batches]
     coarse = any(batch.classes is not None for batch in batches)
@@ -164,9 +163,9 @@ def label_maps(draws: list[SampleDraw], templates: Templates) -> torch.Tensor:
     """Label maps that the samples begin with, channels of their source, uint8, (B, I, J, K)."""
     device, per_mm = templates.labels.device, draws[0].fine_voxels_per_mm
     if shapes := taken(d.shapes for d in draws):
-        return refined(fillings.draw_labels(shapes, device), per_mm)
+        return channels.refined(fillings.draw_labels(shapes, device), per_mm)
     if pumbas := taken(d.pumba for d in draws):
-        return refined(pumba.draw_labels(pumbas, device), per_mm)
+        return channels.refined(pumba.draw_labels(pumbas, device), per_mm)
     return look_up(taken(d.pose for d in draws), templates, per_mm)
 
 

@@ -13,8 +13,6 @@ from phantomseg.image.files import scan_paths, stem
 from phantomseg.labels import coarse_labels
 
 LIST = "labels.toml"
-_KEYS = ("folder", "files", "omit", "labels", "weight", "enlarge")
-
 _WANTED = {"weight": "a number above 0", "files": "patterns", "omit": "patterns", "enlarge": "true or false"}
 
 
@@ -85,8 +83,9 @@ def _read(path: Path) -> list[_Entry]:
 
 
 def _entry(table: Any, where: str) -> _Entry:
-    if unknown := sorted(set(table) - set(_KEYS)) if isinstance(table, dict) else ["?"]:
-        raise TemplateError(f"{where} has the key {unknown[0]!r}, wanted some of {', '.join(_KEYS)}; correct it")
+    keys = [field.name for field in fields(_Entry)]
+    if unknown := sorted(set(table) - set(keys)) if isinstance(table, dict) else ["?"]:
+        raise TemplateError(f"{where} has the key {unknown[0]!r}, wanted some of {', '.join(keys)}; correct it")
     values: dict[str, Any] = {}
     for field in fields(_Entry):
         value = table.get(field.name, field.default)

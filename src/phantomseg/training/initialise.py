@@ -105,8 +105,9 @@ def _state(network: nn.Module, recipe: Recipe, config: TrainConfig, device: torc
 def _network(recipe: Recipe, config: TrainConfig, start: Model | None, found: Checkpoint | None) -> nn.Module:
     """The network to train, before weights of a checkpoint are loaded."""
     if start is not None:
-        if start.distance_voxels is None and len(start.labels) != len(label_set(recipe.target)):
-            return with_more_classes(start.network, parent_channels(recipe.target, recipe.target, len(start.labels)))
+        labels = label_set(recipe.target)
+        if start.distance_voxels is None and len(start.labels) != len(labels):
+            return with_more_classes(start.network, labels.channels_before(len(start.labels)))
         return copy.deepcopy(start.network)
     if found is not None:
         return build_network(found.settings["config"]["network"], found.settings["network"])

@@ -47,7 +47,10 @@ def run(
         bool, typer.Option("--csf/--no-csf", help="Include the fluid of the sulci in the mask, or none at all.")
     ] = True,
     model: Annotated[
-        str, typer.Option(help="strip (any species), head (humans, by labels of the brain), or a model folder.")
+        str,
+        typer.Option(
+            help="shapes (any species; strip is the same), head (humans, by labels of the brain), or a folder."
+        ),
     ] = "strip",
     report: Report = True,
     overlay: Overlay = False,

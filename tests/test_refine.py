@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phantomseg.image.image import Image
-from phantomseg.inference.refine import RIBBON, refine
+from phantomseg.inference.refine import REFINED, refine, smoothness
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 
@@ -16,7 +16,7 @@ MODEL = Model(
     build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
 )
 SIZE = 40
-INTENSITY = {2: 0.8, 41: 0.8, 3: 0.5, 42: 0.5, 24: 0.15}
+INTENSITY = {2: 0.8, 41: 0.8, 3: 0.5, 42: 0.5, 24: 0.15, 4: 0.15, 11: 0.5}
 
 
 def layers(white_mm: float, pial_mm: float) -> np.ndarray:
@@ -28,7 +28,7 @@ def layers(white_mm: float, pial_mm: float) -> np.ndarray:
 
 
 def probabilities(values: np.ndarray, name: str, sure: float = 0.8) -> torch.Tensor:
-    """The labels, as sure as this; the rest is shared by the others of the ribbon that lie within two voxels."""
+    """The labels, as sure as this; the rest is shared by the others that lie within two voxels."""
     labels = label_set(name)
     ids = labels.index_of_ids(values)
     found = torch.full((len(labels), *values.shape), 0.0)
@@ -54,7 +54,7 @@ def dice(one: np.ndarray, other: np.ndarray, *values: int) -> float:
 
 def test_boundaries_go_where_the_scan_shows_them() -> None:
     truth, said = layers(10.8, 13.2), layers(10.0, 14.0)  # the network says cortex of 4 mm, it is 2.4 mm thick
-    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
     before = labelled(sets, "freesurfer")
     refine(sets, image_of(truth), MODEL)
     after = labelled(sets, "freesurfer")
@@ -66,13 +66,13 @@ def test_boundaries_go_where_the_scan_shows_them() -> None:
 
 def test_other_sets_follow_and_keep_what_they_do_not_part() -> None:
     truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
-    sets = {RIBBON: probabilities(said, RIBBON)}
-    ids = label_set(RIBBON).ids
+    sets = {REFINED: probabilities(said, REFINED)}
+    ids = label_set(REFINED).ids
     for name in ("siam", "intracranial"):
         merged = MODEL.merge(name)
         channels = torch.from_numpy(merged.target.index_of_ids(merged.apply(ids))).long()
         sets[name] = (
-            torch.zeros(len(merged.target), SIZE, SIZE, SIZE).index_add_(0, channels, sets[RIBBON].float()).half()
+            torch.zeros(len(merged.target), SIZE, SIZE, SIZE).index_add_(0, channels, sets[REFINED].float()).half()
         )
     whole = sets["intracranial"].clone()
     refine(sets, image_of(truth), MODEL)
@@ -83,16 +83,47 @@ def test_other_sets_follow_and_keep_what_they_do_not_part() -> None:
 
 def test_fluid_stays_where_slices_are_thick() -> None:
     truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
-    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
-    refine(sets, image_of(truth), MODEL, with_fluid=False)
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
+    refine(sets, image_of(truth), MODEL, thick=True)
     after = labelled(sets, "freesurfer")
     assert np.array_equal(after == 24, said == 24)
     assert dice(after, truth, 2, 41) > dice(said, truth, 2, 41) + 0.01
 
 
+def test_fluid_stays_where_thick_slices_were_interpolated() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
+    before = sets["freesurfer"][label_set("freesurfer").names.index("cerebrospinal fluid")].clone()
+    smooth = torch.nn.functional.avg_pool3d(image_of(truth)[None], (1, 1, 7), 1, (0, 0, 3), count_include_pad=False)[0]
+    refine(sets, smooth, MODEL)
+    after = sets["freesurfer"][label_set("freesurfer").names.index("cerebrospinal fluid")]
+    torch.testing.assert_close(after, before, atol=4e-3, rtol=0)
+
+
+def test_smoothness_by_hand() -> None:
+    mask = torch.ones(6, 6, 6, dtype=torch.bool)
+    stripes = torch.tensor([0.0, 1, 0, 1, 0, 1])  # all of the change is gone after two voxels
+    assert smoothness(stripes[:, None, None].expand(6, 6, 6), mask) == 0.0
+    steps = torch.tensor([0.0, 0, 1, 1, 2, 2])  # changes over one voxel 0, 1, 0, 1, over two 1 each
+    assert smoothness(steps[None, :, None].expand(6, 6, 6), mask) == 4 / (4 * 2)
+    assert smoothness(torch.zeros(6, 6, 6), ~mask) == 0.0
+
+
+def test_nuclei_and_ventricles_within_white_matter() -> None:
+    x, y, z = np.indices((SIZE,) * 3) - (SIZE - 1) / 2
+    caudate, ventricle = (np.sqrt((x - c) ** 2 + y**2 + z**2) for c in (9, -9))
+    truth = np.select([ventricle < 8, caudate < 7], [4, 11], 2)
+    said = np.select([ventricle < 7, caudate < 8], [4, 11], 2)
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
+    refine(sets, image_of(truth), MODEL)
+    after = labelled(sets, "freesurfer")
+    for value in (4, 11):
+        assert dice(after, truth, value) > max(0.95, dice(said, truth, value))
+
+
 def test_without_contrast_the_network_is_believed() -> None:
     said = layers(11.0, 13.2)
-    sets = {name: probabilities(said, name) for name in (RIBBON, "freesurfer")}
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
     before = labelled(sets, "freesurfer")
     noise = np.random.default_rng(0).standard_normal(said.shape)
     flat = torch.from_numpy(np.where(said > 0, 0.5 + 0.1 * noise, 0).astype(np.float32))
@@ -101,7 +132,7 @@ def test_without_contrast_the_network_is_believed() -> None:
 
 
 def test_scan_without_a_brain_is_left_alone() -> None:
-    sets = {name: probabilities(np.zeros((8, 8, 8), int), name) for name in (RIBBON, "freesurfer")}
+    sets = {name: probabilities(np.zeros((8, 8, 8), int), name) for name in (REFINED, "freesurfer")}
     before = sets["freesurfer"].clone()
     refine(sets, torch.rand(8, 8, 8), MODEL)
     assert torch.equal(sets["freesurfer"], before)
@@ -112,4 +143,4 @@ def test_result_holds_no_set_that_was_not_asked_for() -> None:
 
     scan = Image(np.random.default_rng(0).random((32, 32, 32), dtype=np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
     assert set(segment(scan, MODEL).probabilities) == {"freesurfer", "intracranial"}
-    assert RIBBON in segment(scan, MODEL, also=(RIBBON,)).probabilities
+    assert REFINED in segment(scan, MODEL, also=(REFINED,)).probabilities

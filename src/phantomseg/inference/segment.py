@@ -13,7 +13,7 @@ from phantomseg.inference.memory import plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
-from phantomseg.inference.refine import RIBBON, THICK_MM, refine
+from phantomseg.inference.refine import REFINED, THICK_MM, refine
 from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
@@ -74,7 +74,7 @@ def segment(
     chosen = model.label_set(labels)
     prepared = prepare(scan, model, chosen.brain_alone)
     inner = [INTRACRANIAL] if model.reaches(INTRACRANIAL) else []
-    refined = [RIBBON] if model.refines and model.reaches(RIBBON) else []
+    refined = [REFINED] if model.refines and model.reaches(REFINED) else []
     sets = [labels, *(name for name in dict.fromkeys([*inner, *also, *refined]) if name != labels)]
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
@@ -85,7 +85,7 @@ def segment(
     seen = (slice(None), *prepared.inside)
     inside = {name: found[seen] for name, found in probabilities.items()}
     if refined:
-        refine(inside, prepared.image[(0, 0, *prepared.inside)], model, bool(scan.spacing_mm.max() <= THICK_MM))
+        refine(inside, prepared.image[(0, 0, *prepared.inside)], model, bool(scan.spacing_mm.max() > THICK_MM))
     kept_share = {name: keep_largest(found, model.label_set(name)) for name, found in inside.items()}[labels]
     quality = None
     if model.calibration:

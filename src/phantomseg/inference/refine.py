@@ -9,7 +9,7 @@ their white matter blurs their boundaries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +19,14 @@ from torch.nn import functional as F
 from phantomseg.image.grid import content_box
 from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 from phantomseg.labels import label_set
+from phantomseg.labels.merge import Merge
 from phantomseg.network.model import Model
 
-REFINED = "refined"  # label set of the tissues
+REFINED = "refined"  # label set of all tissues
+HEALTHY = "healthy"  # of those that `freesurfer` mixes with others: white matter and lesions, ventricles and plexus
 WHITE, FLUID = (2, 41), (24,)
-PARTS: tuple[tuple[tuple[int, ...], ...], ...] = (  # values of tissues that are parted together; pairs are left, right
+Part = tuple[tuple[int, ...], ...]
+PARTS: tuple[Part, ...] = (  # values of tissues that are parted together; pairs are left, right
     (WHITE, (3, 42), FLUID),
     ((7, 46), (8, 47), FLUID),
     (WHITE, (4, 43), (5, 44), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
@@ -43,6 +46,9 @@ FAINT = 1e-2  # weight of the sides of all tissues in those of one
 SEEN = 0.004  # darker voxels show nothing
 
 
+Sets = Mapping[str, torch.Tensor]  # probabilities of each label set, (C, I, J, K)
+
+
 @dataclass(frozen=True, eq=False)
 class _Zone:
     """Voxels near boundaries, (N,) each: where they lie, in which block of POOLED³, and their intensities."""
@@ -52,121 +58,166 @@ class _Zone:
     image: torch.Tensor
 
 
-def refine(sets: Mapping[str, torch.Tensor], image: torch.Tensor, model: Model, thick: bool = False) -> None:
+def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
+    """The least that must be predicted beside some label sets for every tissue to have a channel of its own.
+
+    >>> from phantomseg.models import find_model
+    >>> sets_to_refine(find_model("head"), ["siam"]), sets_to_refine(find_model("head"), ["head"])
+    (['refined'], [])
+    """
+    for extra in ([], [HEALTHY], [REFINED]):
+        if all(map(model.reaches, extra)) and len(_places(model, [*sets, *extra])) == len(label_set(REFINED)) - 1:
+            return extra
+    return [REFINED]
+
+
+def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -> None:
     """Move probabilities between the tissues of each part, in place.
 
     Args:
-        sets: probabilities of label sets that the model's merge into, (C, I, J, K) each, `refined` among them.
+        sets: probabilities of label sets that the model's merge into, those of `sets_to_refine` among them.
         image: what the network saw, (I, J, K).
         model: that the probabilities are of.
         thick: whether fluid stays as it is and only takes part in the mixture; it also does so where the image is
             smooth, as scans with thick slices are that were interpolated.
     """
-    moved = 0.0 if thick else _share_moved(sets[REFINED], image)
+    places = _places(model, sets)
+    channels = {value: sets[name][channel] for value, (name, channel) in places.items()}
+    share_moved = 0.0 if thick else _share_moved([channels[value] for ids in PARTS[0] for value in ids], image)
     for part in PARTS:
-        _refine_part(part, sets, image, model, moved)
+        _refine_part(part, channels, sets, image, model, share_moved)
+
+
+def _places(model: Model, sets: Iterable[str]) -> dict[int, tuple[str, int]]:
+    """Set and channel that hold nothing but one tissue, of each that has such a channel."""
+    wanted = _sources(model, REFINED)
+    held = {sources: (name, channel) for name in sets for channel, sources in _sources(model, name).items()}
+    values = label_set(REFINED).ids.tolist()
+    return {values[c]: held[sources] for c, sources in wanted.items() if c and sources in held}
+
+
+def _sources(model: Model, name: str) -> dict[int, frozenset[int]]:
+    """Labels of the model that each channel of a set is merged from."""
+    merged = model.merge(name)
+    pairs = list(zip(merged.source_ids, merged.channels.tolist(), strict=True))
+    return {channel: frozenset(value for value, c in pairs if c == channel) for _, channel in pairs}
 
 
 def _refine_part(
-    part: tuple[tuple[int, ...], ...],
-    sets: Mapping[str, torch.Tensor],
+    part: Part,
+    channels: Mapping[int, torch.Tensor],
+    sets: Sets,
     image: torch.Tensor,
     model: Model,
     share_moved: float,
 ) -> None:
-    every = sets[REFINED]
-    channels = [_channels(ids) for ids in part]
-    inner = [c for ids, found in zip(part, channels, strict=True) if ids not in (WHITE, FLUID) for c in found]
-    inside = every[inner].sum(0) > DOMINANT
+    inside = _sum(channels[value] for ids in part if ids not in (WHITE, FLUID) for value in ids) > DOMINANT
     if not inside.any():
         return
     low, high = content_box(inside.numpy())
     low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, inside.shape)
-    i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))
-    sides = [every[one, i, j, k].float() for one in channels]  # of each tissue: (2 or 1, i, j, k)
-    prior = torch.stack([one.sum(0) for one in sides])
-    tissue = _posterior(prior, image[i, j, k])
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    prior = torch.stack([_sum(channels[value][box] for value in ids) for ids in part])
+    where, before, after = _posterior(prior, image[box])
     if FLUID in part:
-        tissue = share_moved * tissue + (1 - share_moved) * _without_fluid(prior, tissue)
-    changes = [new - one for new, one in zip(_by_side(sides, tissue), sides, strict=True)]
+        after = share_moved * after + (1 - share_moved) * _without_fluid(before, after)
+    sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
+    changes = [new - one for new, one in zip(_by_side(sides, after), sides, strict=True)]
     for name, found in sets.items():
-        merged = model.merge(name)
-        for ids, change in zip(part, changes, strict=True):
-            for channel, moved in zip(merged.target.index_of_ids(merged.apply(np.array(ids))), change, strict=True):
-                found[channel, i, j, k] += moved.to(found.dtype)
-        found[:, i, j, k].clamp_(min=0)
+        _add(changes, part, model.merge(name), found[(slice(None), *box)], where)
+
+
+def _add(changes: list[torch.Tensor], part: Part, merged: Merge, found: torch.Tensor, where: torch.Tensor) -> None:
+    """Add what each tissue has gained, (1 or 2, N) each, to the channels that hold it."""
+    sums: dict[int, torch.Tensor] = {}
+    for ids, change in zip(part, changes, strict=True):
+        for channel, one in zip(merged.target.index_of_ids(merged.apply(np.array(ids))).tolist(), change, strict=True):
+            sums[channel] = sums[channel] + one if channel in sums else one
+    for channel, one in sums.items():
+        gained = torch.zeros(found.shape[1:], dtype=found.dtype)
+        gained.view(-1)[where] = one.to(found.dtype)
+        found[channel].add_(gained).clamp_(min=0)
+
+
+def _sum(channels: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Their sum in float32, without copies of them all."""
+    first, *others = channels
+    total = first.float()
+    for one in others:
+        total = total.add_(one)
+    return total
 
 
 def smoothness(image: torch.Tensor, mask: torch.Tensor) -> float:
-    """How much of the change over two voxels is that over one twice, along the axis where it is most: 0.5 in noise, 1
-    on a ramp.
+    """Mean square of differences over two voxels, divided by four times that over one, of the smoothest axis.
+
+    Noise has 0.25, a ramp 1.
 
     >>> ramp = torch.arange(6.0)[:, None, None].expand(6, 6, 6)
     >>> smoothness(ramp, torch.ones(6, 6, 6, dtype=torch.bool))
     1.0
     """
     found = []
-    for axis in range(3):
-        first, middle, last = (torch.arange(image.shape[axis] - 2) + n for n in range(3))
-        inner = mask.index_select(axis, first) & mask.index_select(axis, middle) & mask.index_select(axis, last)
-        one = (image.index_select(axis, middle) - image.index_select(axis, first))[inner].square().sum()
-        two = (image.index_select(axis, last) - image.index_select(axis, first))[inner].square().sum()
+    for axis, size in enumerate(image.shape):
+        first, middle, last = (image.narrow(axis, n, size - 2) for n in range(3))
+        inner = torch.stack([mask.narrow(axis, n, size - 2) for n in range(3)]).all(0)
+        one, two = ((x - first).square_().mul_(inner).sum() for x in (middle, last))
         found.append(float(two / (4 * one).clamp(min=1e-12)))
     return max(found)
 
 
-def _share_moved(refined: torch.Tensor, image: torch.Tensor) -> float:
-    """Share of what the mixture changes of fluid that is done, by how smooth the image is in the cerebrum."""
+def _share_moved(channels: list[torch.Tensor], image: torch.Tensor) -> float:
+    """Share of what the mixture changes of fluid that is done, by how smooth the image is within these."""
     begin, end = SMOOTH
-    mask = refined[[c for ids in PARTS[0] for c in _channels(ids)]].sum(0) > DOMINANT
-    return min(1.0, max(0.0, (end - smoothness(image, mask)) / (end - begin)))
+    return min(1.0, max(0.0, (end - smoothness(image, _sum(channels) > DOMINANT)) / (end - begin)))
 
 
-def _without_fluid(prior: torch.Tensor, tissue: torch.Tensor) -> torch.Tensor:
-    """Probabilities (3, I, J, K) of which the first two share what they had together."""
-    both = tissue[:2] + FAINT * prior[:2]
-    return torch.cat([both * (prior[:2].sum(0) / both.sum(0).clamp(min=1e-9)), prior[2:]])
+def _without_fluid(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Probabilities (3, N) of which the first two share what they had together."""
+    both = after[:2] + FAINT * before[:2]
+    return torch.cat([both * (before[:2].sum(0) / both.sum(0).clamp(min=1e-9)), before[2:]])
 
 
 def _by_side(sides: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tensor]:
-    """Probabilities of the tissues (T, I, J, K) parted as before; a tissue that was not there, as the others are."""
+    """Probabilities of the tissues (T, N) parted as before; a tissue that was not there, as the others are."""
     paired = [one for one in sides if len(one) == 2]
     around = FAINT * torch.stack(paired).sum(0)  # left and right
     shares = [one + around if len(one) == 2 else one + FAINT for one in sides]
     return [new * share / share.sum(0).clamp(min=1e-9) for new, share in zip(tissue, shares, strict=True)]
 
 
-def _channels(ids: tuple[int, ...]) -> list[int]:
-    found: list[int] = label_set(REFINED).index_of_ids(np.array(ids)).tolist()
-    return found
+def _posterior(prior: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Where boundaries are near, (N,), and the probabilities of the tissues there, (T, N), before and after.
 
-
-def _posterior(prior: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Probabilities of the tissues (T, I, J, K) whose sum is that of the prior."""
+    Overwrites the prior, (T, I, J, K).
+    """
     total = prior.sum(0)
     counted = (total > DOMINANT) & (image > SEEN)
     near = torch.stack([_grown(one > PROBABLE) for one in prior])
     zone = _zone(counted & (near.sum(0) > 1), image)
-    share = prior / total.clamp(min=1e-6)
-    now = share.flatten(1)[:, zone.where]
+    before = prior.flatten(1)[:, zone.where]
+    total_there = total.view(-1)[zone.where]
+    now = before / total_there
     logs = now.clamp(min=LEAST_PRIOR).log_().mul_(PRIOR_WEIGHT)
     logs.masked_fill_(~near.flatten(1)[:, zone.where], -torch.inf)
     counted.view(-1)[zone.where] = False
-    sums = _pooled(share.square() * counted, image)  # of all that stays as it is
+    kept = prior.div_(total.clamp_(min=1e-6)).square_().mul_(counted)  # all that stays as it is
+    sums = _pooled(kept, image)
     for _ in range(ROUNDS):
         mean, variance = _gaussians(sums + _pooled_in(zone, now.square(), sums.shape), image.shape, zone.where)
         now = (logs - (zone.image - mean).square_().div_(2 * variance) - variance.log() / 2).softmax(0)
-    share.view(len(share), -1)[:, zone.where] = now
-    return share.mul_(total)
+    return zone.where, before, now * total_there
 
 
 def _grown(mask: torch.Tensor) -> torch.Tensor:
     """Mask (I, J, K) with all within a cube of NEAR_VOXELS around it."""
-    grown = mask[None, None].float()
-    for axis in range(3):
-        width = [2 * NEAR_VOXELS + 1 if a == axis else 1 for a in range(3)]
-        grown = F.max_pool3d(grown, width, stride=1, padding=[n // 2 for n in width])
-    return grown[0, 0] > 0
+    for axis, size in enumerate(mask.shape):
+        grown = mask.clone()
+        for by in range(1, min(NEAR_VOXELS, size - 1) + 1):
+            grown.narrow(axis, by, size - by).logical_or_(mask.narrow(axis, 0, size - by))
+            grown.narrow(axis, 0, size - by).logical_or_(mask.narrow(axis, by, size - by))
+        mask = grown
+    return mask
 
 
 def _zone(mask: torch.Tensor, image: torch.Tensor) -> _Zone:
@@ -179,10 +230,15 @@ def _zone(mask: torch.Tensor, image: torch.Tensor) -> _Zone:
 
 
 def _pooled(weight: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Sums of weights (T, I, J, K), and of these times intensities and their squares, in blocks, (3, T, i, j, k)."""
+    """Sums of weights (T, I, J, K), and of these times intensities and their squares, in blocks, (3, T, i, j, k).
+
+    Overwrites the weights.
+    """
     ends = [x for n in reversed(image.shape) for x in (0, -n % POOLED)]
-    parts = (weight, weight * image, weight * image.square())
-    return torch.stack([F.avg_pool3d(F.pad(one[None], ends), POOLED)[0] for one in parts]) * POOLED**3
+    sums = [F.avg_pool3d(F.pad(weight[None], ends), POOLED)[0]]
+    for _ in range(2):
+        sums.append(F.avg_pool3d(F.pad(weight.mul_(image)[None], ends), POOLED)[0])
+    return torch.stack(sums) * POOLED**3
 
 
 def _pooled_in(zone: _Zone, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:

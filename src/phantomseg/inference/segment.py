@@ -13,7 +13,7 @@ from phantomseg.inference.memory import plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
-from phantomseg.inference.refine import REFINED, THICK_MM, refine
+from phantomseg.inference.refine import REFINED, THICK_MM, refine, sets_to_refine
 from phantomseg.inference.restore import restore
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
@@ -74,8 +74,10 @@ def segment(
     chosen = model.label_set(labels)
     prepared = prepare(scan, model, chosen.brain_alone)
     inner = [INTRACRANIAL] if model.reaches(INTRACRANIAL) else []
-    refined = [REFINED] if model.refines and model.reaches(REFINED) else []
-    sets = [labels, *(name for name in dict.fromkeys([*inner, *also, *refined]) if name != labels)]
+    refined = model.refines and model.reaches(REFINED)
+    sets = list(dict.fromkeys([labels, *inner, *also]))
+    if refined:
+        sets += sets_to_refine(model, sets)
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(model.label_set(name)) for name in sets)

@@ -140,9 +140,9 @@ def _add(changes: list[torch.Tensor], part: Part, merged: Merge, found: torch.Te
 
 
 def _sum(channels: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Their sum in float32, without copies of them all."""
+    """Their sum in float32, with one at a time in memory."""
     first, *others = channels
-    total = first.float()
+    total = first.to(torch.float32, copy=True)
     for one in others:
         total = total.add_(one)
     return total

@@ -34,7 +34,7 @@ def run(
         bool,
         typer.Option(
             "--refine/--no-refine",
-            help="Move boundaries of white matter, cortex and fluid to where the scan's intensities put them.",
+            help="Move boundaries of tissues and nuclei to where the scan's intensities put them.",
         ),
     ] = True,
     space: Annotated[str, typer.Option(help="Grid of the label map: scan, 1mm or both.")] = "scan",

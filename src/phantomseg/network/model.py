@@ -52,7 +52,7 @@ class Model:
     record: dict[str, Any] = field(default_factory=dict, repr=False)  # how it was trained
     calibration: dict[str, Any] | None = field(default=None, repr=False)  # what tells how good a result is
     weights_sha256: str = ""
-    refines: bool = True  # boundaries of white matter, cortex and fluid, by the intensities of each scan
+    refines: bool = True  # boundaries of tissues and nuclei, by each scan's intensities
 
     @property
     def device(self) -> torch.device:

@@ -25,6 +25,7 @@ from phantomseg.evaluation.overlap import overlap
 from phantomseg.image.files import write_atomically
 from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
+from phantomseg.inference.refine import refine
 from phantomseg.inference.tables import write_json
 from phantomseg.inference.topology import keep_largest
 from phantomseg.network.model import Model, load_model
@@ -36,7 +37,7 @@ from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates, load_templates
 
 SEED = 2**31 + 7  # no training takes it
-SETS = ("freesurfer", "head", "siam", "tissue", "brain", "intracranial")
+SETS = ("freesurfer", "head", "lesions", "siam", "tissue", "brain", "intracranial")
 WHOLE_HEAD = (160, 192, 160)
 RIDGE = 1.0
 LEAST_VOXELS = 20  # of a structure's truth, for its Dice to count
@@ -85,7 +86,7 @@ def main() -> None:
     keep_freed_memory()
     model = load_model(arguments.model)
     rows = measure(model, load_templates(arguments.templates), arguments.number, arguments.rows)
-    sets = {name: {kind: fit(rows, name, kind) for kind in ("flip", "no flip")} for name in SETS}
+    sets = {name: {kind: fit(rows, name, kind) for kind in ("flip", "no flip")} for name in SETS if model.reaches(name)}
     content = {"weights_sha256": model.weights_sha256, "features": list(FEATURES), "sets": sets}
     write_json(arguments.model / "calibration.json", content)
     for name, kinds in sets.items():
@@ -112,11 +113,14 @@ def measure(model: Model, templates: Templates, number: int, path: Path) -> list
 
 def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.ndarray]]:
     """Signs, Dice and true volume of each label, by label set."""
-    predicted = predict(model, batch.image, SETS, flip)
+    names = [name for name in SETS if model.reaches(name)]
+    predicted = predict(model, batch.image, names, flip)
+    sets = dict(zip(names, predicted.sets, strict=True))
+    refine(sets, batch.image[0, 0], model)
     truth = model.labels.ids[batch.hard_target()[0].numpy()]
     found = {}
     offset = 0
-    for name, probabilities in zip(SETS, predicted.sets, strict=True):
+    for name, probabilities in sets.items():
         labels = model.label_set(name)
         true = labels.index_of_ids(model.merge(name).apply(truth))
         share = keep_largest(probabilities, labels)

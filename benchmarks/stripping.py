@@ -7,8 +7,10 @@ SCANS holds the scans named below; LABEL_MAPS as for `phantomseg train`. What co
 
 - `mouse_t1_head`: a manual mask;
 - `flair_head_5p5mm`: labels of the same person's brain (GIF 3), closed by 4 mm, so that sulci are within;
+- `t1_head_0p7mm`, `ct_head`: the mask of the model `head`, as nobody has drawn one;
 - stripped scans: all that is more than 0, holes filled;
-- heads synthesised from the label maps with the contrasts of the recipe `head`: labels of the brain, closed by 4 mm.
+- heads synthesised from the label maps, with contrasts of T1-weighted scans and of the recipe `head`: labels of the
+  brain, closed by 4 mm.
 
 All masks are the network's own (`--no-keep-stripped`). What stripped scans lose, by the network alone and as
 `phantomseg strip` writes them, follows. Then scans that show no brain (noise, a ball, a leg, two legs), which are to
@@ -20,11 +22,12 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from accuracy import ready, save
+from heads import RECIPE, drawn_head
 from matplotlib.figure import Figure
 from scipy import ndimage
 
@@ -37,6 +40,7 @@ from phantomseg.inference.strip import SULCI_MM, Stripped, strip
 from phantomseg.inference.topology import closed
 from phantomseg.labels import merge
 from phantomseg.memory import forget_peak, peak_bytes
+from phantomseg.models import find_model
 from phantomseg.network.model import Model
 from phantomseg.report.figures import slice_of
 from phantomseg.synth.generate import generate
@@ -45,8 +49,15 @@ from phantomseg.synth.templates import Templates, load_templates
 
 STRIPPED = ("t2_brain_1mm", "infant_t1_brain", "fetal_t2_brain", "stroke_t1", "stroke_t2", "stroke_flair")
 PICTURED = ("t1_head_0p7mm", "ct_head", "flair_head_5p5mm", "mouse_t1_head", *STRIPPED[:4])
+BY_HEAD = {"t1_head_0p7mm": "T1 0.7 mm, whole head", "ct_head": "CT, whole head"}  # the model `head` made their masks
+T1_LIKE = 5
 SEED = 2**31 + 11  # the command line takes smaller ones
 Case = tuple[str, Image, np.ndarray]
+KINDS: dict[str, Callable[[str], bool]] = {
+    "all": lambda title: True,
+    "real and T1-like heads": lambda title: "whole head" in title or "T1-like" in title,
+    "stripped": lambda title: "stripped" in title,
+}
 
 
 def real_cases(folder: Path) -> Iterator[Case]:
@@ -55,6 +66,9 @@ def real_cases(folder: Path) -> Iterator[Case]:
     yield "mouse T1, whole head", read_image(folder / "mouse_t1_head.nii.gz"), mouse
     flair = read_image(folder / "flair_head_5p5mm.nii.gz")
     yield "FLAIR 5.5 mm, whole head", flair, gif_mask(folder / "flair_head_5p5mm_gif-labels_1mm.nii.gz", flair)
+    for name, title in BY_HEAD.items():
+        scan = read_image(folder / f"{name}.nii.gz")
+        yield title, scan, strip(scan, find_model("head"), fluid="sulci").image.voxels > 0
     for name in STRIPPED:
         scan = read_image(folder / f"{name}.nii.gz")
         yield f"{name}, stripped", scan, ndimage.binary_fill_holes(scan.voxels > 0)
@@ -83,7 +97,11 @@ def synthetic_recipe() -> Recipe:
 
 
 def synthetic_cases(templates: Templates, number: int) -> Iterator[Case]:
-    """Whole heads of drawn contrasts with their brains."""
+    """Whole heads of drawn contrasts with their brains; five in that of T1-weighted scans come first."""
+    for index in range(T1_LIKE):
+        scan, values = drawn_head(parse_recipe(RECIPE), templates, SEED, index)
+        brain = closed(merge("head", "brain").apply(values) == 1, np.ones(3), SULCI_MM)
+        yield f"synthetic T1-like head {index + 1}", scan, brain
     recipe = synthetic_recipe()
     for index in range(number):
         batch = generate(recipe, templates, SEED, range(index, index + 1))
@@ -122,24 +140,26 @@ def score(found: Stripped, reference: np.ndarray) -> tuple[float, float, float]:
 
 
 def table_of(cases: list[Case], models: dict[str, Model]) -> list[tuple[str, ...]]:
-    """Header, a row a case, and the median and worst Dice of each model."""
+    """Header, a row a case, and the median and worst Dice of each model, of all and of two kinds of scans."""
     header = ["scan"] + [f"{name}: {what}" for name in models for what in ("Dice", "HD95, mm", "volume, %")]
-    rows, dice = [tuple(header)], {name: [] for name in models}  # type: ignore[var-annotated]
+    rows = [tuple(header)]
+    dice: dict[str, dict[str, float]] = {name: {} for name in models}
     for title, scan, reference in cases:
         row = [title]
         for name, model in models.items():
-            if name == "head" and title.startswith("mouse"):
+            if name == "head" and (title.startswith("mouse") or title in BY_HEAD.values()):
                 row += [""] * 3
                 continue
             found = score(strip(scan, model, fluid="sulci"), reference)
-            dice[name].append(found[0])
+            dice[name][title] = found[0]
             row += [f"{found[0]:.3f}", f"{found[1]:.1f}", f"{found[2]:+.1f}"]
         rows.append(tuple(row))
         print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(row)), flush=True)
-    for word, measure in (("median", np.median), ("worst", np.min)):
-        summary = [x for name in models for x in (f"{measure(dice[name]):.3f}", "", "")]
-        rows.append((word, *summary))
-        print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(rows[-1])))
+    for kind, belongs in KINDS.items():
+        for word, measure in (("median", np.median), ("worst", np.min)):
+            values = ([value for title, value in dice[name].items() if belongs(title)] for name in models)
+            rows.append((f"{kind}: {word}", *(x for one in values for x in (f"{measure(one):.3f}", "", ""))))
+            print("  ".join(f"{cell:>10}" if n else f"{cell:28}" for n, cell in enumerate(rows[-1])))
     return rows
 
 
@@ -177,7 +197,7 @@ def draw_masks(path: Path, found: dict[str, tuple[Image, Stripped]]) -> None:
     figure.savefig(path, dpi=90)
 
 
-def drawn_head() -> Image:
+def ellipsoid_head() -> Image:
     """A head in 256³ voxels of 1 mm, its brain an ellipsoid with half-axes of 70, 88 and 65 mm."""
     i, j, k = np.indices((256, 256, 256)) - 127.5
     rng = np.random.default_rng(0)
@@ -189,7 +209,7 @@ def drawn_head() -> Image:
 
 def speed(model: Model) -> None:
     """Seconds and peak memory that such a head takes, without reading, report and writing."""
-    scan = drawn_head()
+    scan = ellipsoid_head()
     strip(scan, model)
     forget_peak()
     started = time.perf_counter()

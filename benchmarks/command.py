@@ -20,7 +20,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from inference import scan
-from stripping import drawn_head
+from stripping import ellipsoid_head
 
 from phantomseg.image.grid import Grid, resample_box
 from phantomseg.image.image import Image
@@ -69,7 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         usual = cache(scan)
-        makers = {"usual": usual, "fine": lambda: fine(usual()), "strip": drawn_head}
+        makers = {"usual": usual, "fine": lambda: fine(usual()), "strip": ellipsoid_head}
         for name in arguments.only.split(","):
             path = Path(folder) / f"{name}.nii.gz"
             save(makers[name](), path)

@@ -87,6 +87,20 @@ def t1_like(templates: Templates, number: int, model: Model, flip: bool) -> list
     return rows
 
 
+def load_fine(path: Path) -> Templates:
+    """Label maps that tell all labels apart, as what is drawn from them is the truth.
+
+    Raises:
+        SystemExit: some do not.
+    """
+    templates = load_templates(path)
+    if templates.groups is not None:
+        raise SystemExit(
+            f"some label maps of {path} are of a coarse label set, wanted those of generation; leave them out"
+        )
+    return templates
+
+
 def drawn_head(
     recipe: Recipe, templates: Templates, seed: int, index: int, contrast: Callable[..., Contrast] = draw_contrast
 ) -> tuple[Image, np.ndarray]:
@@ -106,7 +120,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = ready(arguments.model)
     real = flair(arguments.scans, model, arguments.flip)
-    rows = t1_like(load_templates(arguments.templates), arguments.number, model, arguments.flip)
+    rows = t1_like(load_fine(arguments.templates), arguments.number, model, arguments.flip)
     synthetic = {name: float(np.mean([row["freesurfer"][name] for row in rows])) for name in STRUCTURES}
     table = [(name, real[name], synthetic[name]) for name in STRUCTURES]
     table.append(("mean of 16 structures", *np.mean([row[1:] for row in table], axis=0).tolist()))

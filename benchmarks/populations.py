@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import ready, save, scoring
-from heads import RECIPE, Contrast, drawn_head
+from heads import RECIPE, Contrast, drawn_head, load_fine
 
 from phantomseg.evaluation.overlap import overlap
 from phantomseg.image.files import read_image, read_labels, scan_paths
@@ -28,7 +28,7 @@ from phantomseg.studies.atrophy import LEVELS_MM
 from phantomseg.studies.t1like import draw_contrast
 from phantomseg.studies.thinning import thinned
 from phantomseg.synth.recipe import parse_recipe
-from phantomseg.synth.templates import Templates, load_templates
+from phantomseg.synth.templates import Templates
 
 KEPT_ASIDE = ("GA24_notoperated", "GA28_operated", "GA33_operated")
 CORTEX, WHITE, LESIONS = (3, 42), (2, 41), (25, 57)
@@ -143,7 +143,7 @@ def main() -> None:
         atrophy(arguments.templates, arguments.heads, model, flip),
     ]
     if model.reaches("lesions"):
-        rows.append(lesions(load_templates(arguments.templates), arguments.heads, model, flip))
+        rows.append(lesions(load_fine(arguments.templates), arguments.heads, model, flip))
     for name, mean, worst in (row for group in rows for row in group):
         digits = 1 if "%" in name else 3
         table.append((name, f"{mean:.{digits}f}", f"{worst:.{digits}f}"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import ALSO, MEAN_OF
-from heads import flair, t1_like
+from heads import flair, load_fine, t1_like
 from populations import atrophy
 
 from phantomseg.evaluation.dataset import find_cases
@@ -20,7 +20,7 @@ from phantomseg.network.model import Model, load_model
 from phantomseg.runtime import keep_freed_memory, set_threads
 from phantomseg.studies.degrade import inverted, thickened
 from phantomseg.synth.recipe import Recipe
-from phantomseg.synth.templates import Templates, load_templates
+from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.loop import Run, train
 from phantomseg.training.state import CHECKPOINT
@@ -47,7 +47,7 @@ def begin(arguments: argparse.Namespace) -> Templates:
     set_threads(arguments.threads)
     keep_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    return load_templates(arguments.templates)
+    return load_fine(arguments.templates)
 
 
 def trained(

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import ready, save
-from heads import RECIPE, drawn_head
+from heads import RECIPE, drawn_head, load_fine
 from matplotlib.figure import Figure
 from scipy import ndimage
 
@@ -45,7 +45,7 @@ from phantomseg.network.model import Model
 from phantomseg.report.figures import slice_of
 from phantomseg.synth.generate import generate
 from phantomseg.synth.recipe import Recipe, load_recipe, parse_recipe, record
-from phantomseg.synth.templates import Templates, load_templates
+from phantomseg.synth.templates import Templates
 
 STRIPPED = ("t2_brain_1mm", "infant_t1_brain", "fetal_t2_brain", "stroke_t1", "stroke_t2", "stroke_flair")
 PICTURED = ("t1_head_0p7mm", "ct_head", "flair_head_5p5mm", "mouse_t1_head", *STRIPPED[:4])
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     models = {name: ready(name) for name in arguments.models.split(",")}
-    cases = [*real_cases(arguments.scans), *synthetic_cases(load_templates(arguments.templates), arguments.number)]
+    cases = [*real_cases(arguments.scans), *synthetic_cases(load_fine(arguments.templates), arguments.number)]
     save(table_of(cases, models), arguments.csv)
     print_lost(cases, models)
     for title, scan in brainless():

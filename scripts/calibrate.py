@@ -25,9 +25,10 @@ from phantomseg.evaluation.overlap import overlap
 from phantomseg.image.files import write_atomically
 from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
-from phantomseg.inference.refine import refine
+from phantomseg.inference.refine import REFINED, refine
 from phantomseg.inference.tables import write_json
 from phantomseg.inference.topology import keep_largest
+from phantomseg.labels import label_set
 from phantomseg.network.model import Model, load_model
 from phantomseg.rng import LogUniform, Uniform
 from phantomseg.runtime import keep_freed_memory, set_threads
@@ -36,6 +37,7 @@ from phantomseg.synth.recipe import Recipe, parse_recipe
 from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates, load_templates
 
+MEASURED = "refined"  # how; rows that were measured in another way are not gone on with
 SEED = 2**31 + 7  # no training takes it
 SETS = ("freesurfer", "head", "lesions", "siam", "tissue", "brain", "intracranial")
 WHOLE_HEAD = (160, 192, 160)
@@ -97,15 +99,14 @@ def measure(model: Model, templates: Templates, number: int, path: Path) -> list
     """Signs and truth of every sample, kept in a file as they come; those that it holds already are not made again."""
     recipe = worse(parse_recipe(model.record["recipe"]))
     large = dataclasses.replace(recipe, pose=dataclasses.replace(recipe.pose, crop_voxels=WHOLE_HEAD))
+    key = (model.weights_sha256, MEASURED)
     kept = pickle.loads(path.read_bytes()) if path.is_file() else {}
-    rows: list[Row] = kept.get(model.weights_sha256, [])
+    rows: list[Row] = kept.get(key, [])
     for index in range(len(rows), number):
         batch = generate(large if index % 4 == 1 else recipe, templates, SEED, range(index, index + 1))
         kinds = ("flip", "no flip") if index % 3 == 0 else ("flip",)
         rows.append({kind: _sample(model, batch, kind == "flip") for kind in kinds})
-        write_atomically(
-            path, lambda temporary: Path(temporary).write_bytes(pickle.dumps({model.weights_sha256: rows}))
-        )
+        write_atomically(path, lambda temporary: Path(temporary).write_bytes(pickle.dumps({key: rows})))
         print(f"\r{index + 1} of {number}", end="", flush=True)
     print()
     return rows
@@ -116,8 +117,10 @@ def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.nd
     names = [name for name in SETS if model.reaches(name)]
     predicted = predict(model, batch.image, names, flip)
     sets = dict(zip(names, predicted.sets, strict=True))
-    refine(sets, batch.image[0, 0], model)
-    truth = model.labels.ids[batch.hard_target()[0].numpy()]
+    if model.refines and model.reaches(REFINED):
+        refine(sets, batch.image[0, 0], model)
+    before = label_set(model.labels.name).channels_before(len(model.labels))
+    truth = model.labels.ids[before[batch.hard_target()[0].numpy()]]
     found = {}
     offset = 0
     for name, probabilities in sets.items():

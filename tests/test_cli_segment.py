@@ -115,7 +115,9 @@ def test_segment_model(tmp_path: Path, model: Path, scan: Path) -> None:
     assert (volumes(tmp_path / "a") != volumes(tmp_path / "c")).any()
 
 
-def test_segment_refine(tmp_path: Path, dull: Path) -> None:
+def test_segment_refine(tmp_path: Path, dull: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr("phantomseg.inference.segment.refine", lambda *given: called.append(given))
     path = phantom.save(
         tmp_path / "scan.nii.gz", np.random.default_rng(0).uniform(1, 2, (32, 32, 32)).astype(np.float32)
     )
@@ -123,7 +125,7 @@ def test_segment_refine(tmp_path: Path, dull: Path) -> None:
         assert command.run("segment", path, "-o", tmp_path / flag, "--model", dull, flag, *PLAIN) == 0
     options = [json.loads((tmp_path / flag / "scan_manifest.json").read_text())["options"]["refine"]
                for flag in ("--refine", "--no-refine")]  # fmt: skip
-    assert options == [True, False]
+    assert options == [True, False] and len(called) == 1
 
 
 def test_segment_flip(tmp_path: Path, dull: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from phantomseg.image.size import enlargement
 from phantomseg.labels import UNLABELLED, coarse_labels, coarse_names, label_set
 from phantomseg.network.losses import dice_cross_entropy
 from phantomseg.report.samples import write_samples
-from phantomseg.synth.generate import apply_draws, draw_sample, generate, with_border
-from phantomseg.synth.recipe import Recipe, load_recipe
+from phantomseg.rng import Constant
+from phantomseg.synth.generate import apply_draws, closed_masks, draw_sample, generate, with_border
+from phantomseg.synth.recipe import Part, Recipe, load_recipe
+from phantomseg.synth.shape import Move, ShapeSettings
 from phantomseg.synth.source import joined_classes
 from phantomseg.synth.strip import Strip
 from phantomseg.synth.template_list import list_templates
@@ -93,6 +96,33 @@ def test_shipped_tables_name_labels_that_exist_and_keep_brain_and_rest_apart(nam
     assert (table.groups[known] == known).all()  # the lowest of a group is its own
     joined, sides = table.groups[channel(2)] == table.groups[channel(41)], table.groups[channel(25)]
     assert (sides == table.groups[channel(57)]) or not joined
+
+
+@pytest.mark.parametrize("name", coarse_names())
+@pytest.mark.parametrize("target", ["head", "freesurfer", "brain", "intracranial", "siam"])
+def test_shipped_tables_keep_the_background_apart_or_are_refused(name: str, target: str) -> None:
+    table = coarse_labels(name)
+    refused = {("siam", "freesurfer"), ("siam", "brain"), ("siam", "intracranial"), ("brainweb", "freesurfer"),
+               ("brainweb", "brain")}  # fmt: skip
+    if (name, target) in refused:
+        with pytest.raises(LabelError, match=f"from what the label set {target!r} leaves out"):
+            joined_classes(target, table.groups.tobytes(), False)
+        return
+    _, classes = joined_classes(target, table.groups.tobytes(), False)
+    assert (classes == 0).sum() == 1
+
+
+def test_lesions_are_no_class_where_white_matter_is_more_than_the_cerebrum_s() -> None:
+    for name in ("siam", "brainweb"):
+        groups = coarse_labels(name).groups
+        assert len({int(groups[channel(value)]) for value in (2, 41, 7, 16, 25, 57)}) == 1
+    groups = coarse_labels("fetal").groups
+    assert groups[channel(25)] == groups[channel(57)] != groups[channel(2)]
+
+
+def test_nearest_of_what_is_not_there_is_refused() -> None:
+    with pytest.raises(LabelError, match="it holds value 251, which becomes the nearest of the labels 2, 41, and none"):
+        coarse_labels("freesurfer").apply(np.array([0, 251]).reshape(2, 1, 1))
 
 
 def test_freesurfer_maps_keep_their_sides() -> None:
@@ -188,6 +218,13 @@ def test_record_tells_label_sets_and_weights(folder: Path) -> None:
     facts = facts_of(load_templates(folder))
     assert facts["template_labels"] == ["generation", "table.csv"] and facts["weights"] == [1.0, 3.0]
     assert "template_labels" not in facts_of(load_templates(folder / "fine"))
+    (folder / "finer").mkdir()
+    shutil.copy(folder / "fine" / "one.nii.gz", folder / "finer" / "other.nii.gz")
+    (folder / "two.toml").write_text(
+        '[[templates]]\nfolder = "fine"\n\n[[templates]]\nfolder = "finer"\nweight = 3\n', encoding="utf-8"
+    )
+    twice = facts_of(load_templates(folder / "two.toml"))
+    assert twice["weights"] == [1.0, 3.0] and "template_labels" not in twice
 
 
 def test_fluid_at_the_surface_of_a_mask_is_fluid(folder: Path) -> None:
@@ -278,14 +315,60 @@ def test_plain_and_coarse_samples_share_a_batch(folder: Path, recipe: Recipe) ->
     assert torch.isfinite(dice_cross_entropy(logits, batch.target, batch.classes))
 
 
+def test_samples_of_recipes_with_other_steps_share_a_batch(folder: Path, recipe: Recipe) -> None:
+    plain = Recipe(target="head", tissues=recipe.tissues, pose=recipe.pose)
+    mixed = replace(recipe, fine_voxels_per_mm=1, also=(Part(recipe=plain, weight=1.0),))
+    templates = load_templates(folder / "fine")
+    draws = [draw_sample(mixed, templates, 1, index) for index in range(6)]
+    assert {draw.shape is None for draw in draws} == {True, False}
+    together = apply_draws(draws, templates)
+    for number, draw in enumerate(draws):
+        alone = apply_draws([draw], templates)
+        assert torch.equal(together.target[number], alone.target[0])
+        torch.testing.assert_close(together.image[number], alone.image[0], atol=1e-5, rtol=0)
+
+
+def test_deep_grey_matter_that_is_called_cortex_is_not_thinned(folder: Path, recipe: Recipe) -> None:
+    (folder / "table.csv").write_text(TABLE.replace("1,cortex,3 42", "1,grey matter,3 42 10 49 12 51")
+                                      .replace("4,putamen,12 51\n", "4,caudate,11 50\n"), encoding="utf-8")  # fmt: skip
+    always = Move(1.0, Constant(-1.0))
+    recipe = replace(recipe, shape=ShapeSettings(pial=always, ventricles=always, thickness=Move(1.0, Constant(2.0))))
+    templates = load_templates(folder)
+    assert [templates.tells_cortex(index) for index in (0, 1)] == [True, False]
+    fine, coarse = (
+        next(d for d in (draw_sample(recipe, templates, 1, n) for n in range(99)) if d.pose.template == index)
+        for index in (0, 1)
+    )
+    assert set(fine.shape.boundaries) == {"pial", "ventricles", "thickness"}
+    assert coarse.shape.boundaries == ("ventricles",) and len(coarse.shape.sides) == 1
+
+
+def test_masks_are_closed_up_to_the_faces_of_the_crop(folder: Path) -> None:
+    recipe = load_recipe("universal")
+    recipe = replace(recipe, also=(), pose=replace(recipe.pose, crop_voxels=(32, 48, 32)))
+    draw = replace(draw_sample(recipe, load_templates(folder / "fine"), 1, 0), strip=None)
+    mask = torch.zeros(1, 12, 12, 12, dtype=torch.uint8)
+    mask[:, 3:6], mask[:, 8:10] = 1, 1  # two voxels apart, and two and three from the faces
+    closed = closed_masks(mask, mask, [draw])[0]
+    assert closed[:, 6, 6].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_unlabelled_voxels_stay_unlabelled_where_they_were_stripped(folder: Path, recipe: Recipe) -> None:
+    templates = load_templates(folder)
+    index = coarse_draw(recipe, templates, keep="intracranial")
+    target = generate(recipe, templates, 1, range(index, index + 1)).target
+    assert (target == UNLABELLED).any() and (target == 0).any()
+
+
 def test_held_out_scores_know_joined_classes(folder: Path, recipe: Recipe) -> None:
-    class Left(torch.nn.Module):
-        """Says everything is left white matter."""
+    class One(torch.nn.Module):
+        """Says everything is of one class."""
 
         multiple, bytes_a_voxel = 2, 1
 
-        def __init__(self) -> None:
+        def __init__(self, value: int) -> None:
             super().__init__()
+            self.value = value
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def encode(self, image: torch.Tensor, norms: object = None) -> torch.Tensor:
@@ -293,11 +376,15 @@ def test_held_out_scores_know_joined_classes(folder: Path, recipe: Recipe) -> No
 
         def decode(self, encoded: torch.Tensor, image: torch.Tensor, block: tuple[slice, ...]) -> torch.Tensor:
             logits = torch.zeros(1, len(HEAD), *(s.stop - s.start for s in block))
-            logits[:, head_channel(2)] = 9
+            logits[:, head_channel(self.value)] = 9
             return logits
 
-    scores = held_out_dice(Left(), replace(recipe, strip=None), load_templates(folder), 4)
-    assert 0 < scores["dice_held_out"] < 0.5
+    (folder / "only.toml").write_text(
+        '[[templates]]\nfolder = "coarse"\nomit = "left_*"\nlabels = "table.csv"\n', encoding="utf-8"
+    )
+    templates = load_templates(folder / "only.toml")
+    left, right = (held_out_dice(One(value), replace(recipe, strip=None), templates, 4) for value in (2, 41))
+    assert left == right and 0 < left["dice_held_out"] < 0.5
 
 
 def test_stripped_sample_of_masks_is_kept_whole(folder: Path) -> None:

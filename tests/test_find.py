@@ -131,7 +131,15 @@ def test_part_of_a_small_head_is_left_as_it_is() -> None:
     assert not find(scan).is_cut
 
 
-@pytest.mark.parametrize("record", [{"supervised": True}, {"smallest_head_ml": 420.0}, {"templates": ["infant"]}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"supervised": True},
+        {"smallest_head_ml": 420.0},
+        {"templates": ["infant"]},
+        {"smallest_head_ml": 1300.0, "earlier": [{"smallest_head_ml": 420.0}]},
+    ],
+)
 def test_models_that_know_small_heads_see_them_as_they_are(record: dict) -> None:
     knows = replace(MODEL, record=record)
     assert not knows.enlarges

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from phantomseg.image.image import Image
-from phantomseg.inference.refine import REFINED, refine, smoothness
+from phantomseg.inference.refine import REFINED, refine, sets_to_refine, smoothness
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 MODEL = Model(
     build_network("fast", {"classes": 51, "features": [4, 8], "convolutions": [1, 1], "detail": 2}), label_set("head")
 )
+OLDER = [label.id for label in label_set("head").labels if not label.parent]
 SIZE = 40
 INTENSITY = {2: 0.8, 41: 0.8, 3: 0.5, 42: 0.5, 24: 0.15, 4: 0.15, 11: 0.5}
 
@@ -98,6 +101,31 @@ def test_fluid_stays_where_thick_slices_were_interpolated() -> None:
     refine(sets, smooth, MODEL)
     after = sets["freesurfer"][label_set("freesurfer").names.index("cerebrospinal fluid")]
     torch.testing.assert_close(after, before, atol=4e-3, rtol=0)
+
+
+def test_least_sets_that_tell_every_tissue() -> None:
+    assert sets_to_refine(MODEL, ["freesurfer", "intracranial"]) == ["healthy"]
+    assert sets_to_refine(MODEL, ["head"]) == []
+    assert sets_to_refine(MODEL, ["siam", "brain"]) == [REFINED]
+    older = dataclasses.replace(MODEL, labels=label_set("head").only(OLDER))
+    assert sets_to_refine(older, ["freesurfer"]) == []  # it knows no lesions
+
+
+def test_healthy_set_does_as_well() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
+    both = [{name: probabilities(said, name) for name in ("freesurfer", REFINED)} for _ in range(2)]
+    every = both[1].pop(REFINED)
+    healthy = label_set("healthy")
+    both[1]["healthy"] = every[label_set(REFINED).index_of_ids(healthy.ids).tolist()]
+    for sets in both:
+        refine(sets, image_of(truth), MODEL)
+    torch.testing.assert_close(both[0]["freesurfer"], both[1]["freesurfer"], atol=4e-3, rtol=0)
+
+
+def test_flat_grids_are_left_alone() -> None:
+    sets = {REFINED: torch.rand(len(label_set(REFINED)), 20, 20, 1).half()}
+    refine(sets, torch.rand(20, 20, 1), MODEL)
+    assert torch.isfinite(sets[REFINED].float()).all()
 
 
 def test_smoothness_by_hand() -> None:

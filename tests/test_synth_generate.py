@@ -247,6 +247,7 @@ def test_template_of_2_mm_is_brought_to_1_mm(tmp_path: Path) -> None:
         ({"also": [{"recipe": "shapes"}]}, "names another one with target, crop and distance_voxels"),
         ({"target": "border", "also": [{"recipe": "shapes", "weight": float("nan")}]}, "weight nan, wanted"),
         ({"also": "shapes"}, r"recipe key also is 'shapes', wanted tables; write \[\[also\]\]"),
+        ({"target": "border", "also": [{"recipe": "universal", "weight": 1.0}]}, r"and no \[\[also\]\] in it"),
         ({"also": [{"recipe": "nothing"}]}, "there is no recipe 'nothing'"),
     ],
 )

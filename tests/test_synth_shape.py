@@ -115,10 +115,10 @@ def test_a_move_of_one_side_leaves_the_other() -> None:
 
 
 def test_old_age_takes_cortex_and_widens_ventricles_together() -> None:
-    settings = ShapeSettings(ageing=Move(1.0, Constant(0.5)), skin=Move(1.0, Constant(1.0)), one_side_probability=1.0)
+    settings = ShapeSettings(ageing=Move(1.0, Constant(0.5)), nuclei=Move(1.0, Constant(1.0)), one_side_probability=1.0)
     drawn = draw_shape(settings, np.random.default_rng(0))
     assert dict(zip(drawn.boundaries, drawn.distances_mm, strict=True)) == {
-        "skin": 1.0, "pial": -0.5, "ventricles": 1.5, "third_ventricle": 0.75
+        "nuclei": 1.0, "pial": -0.5, "ventricles": 1.5, "third_ventricle": 0.75
     }  # fmt: skip
     assert drawn.sides[0] in ("left", "right") and drawn.sides[1:] == ("", "", "")
 

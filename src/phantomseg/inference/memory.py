@@ -13,6 +13,7 @@ from phantomseg.inference.tiles import OVERLAP_VOXELS, Tiles
 from phantomseg.runtime import number_format
 
 # measured: peak over what the probabilities take, with a part for what allocators keep
+REFINE_BYTES = 60  # a voxel, where boundaries are refined after that
 IMAGE_BYTES = 24  # a voxel of the network's grid, for the image, its mirror image and what made them
 PROBABILITY_BYTES = 2
 FIXED_BYTES = 150e6
@@ -20,7 +21,9 @@ FLOAT32_BYTES = 300e6  # more, where the processor has no bfloat16: what is deco
 SHORTEST_TILE = 2 * OVERLAP_VOXELS
 
 
-def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, most_bytes: float) -> Tiles:
+def plan_tiles(
+    shape: tuple[int, int, int], channels: int, network: nn.Module, most_bytes: float, refined: bool = False
+) -> Tiles:
     """The largest tiles, fewest first, whose prediction needs at most `most_bytes` beside what is in use already.
 
     Args:
@@ -28,6 +31,7 @@ def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, m
         channels: of all label sets.
         network: tells the multiple of its axes, and the memory that a voxel takes.
         most_bytes: that may be taken.
+        refined: whether boundaries are refined afterwards.
 
     Raises:
         MemoryLimitError: even the smallest tiles need more.
@@ -37,9 +41,9 @@ def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, m
     sizes = sorted(itertools.product(*options), key=lambda size: -int(np.prod(size)))
     for i, j, k in sizes:
         tiles = Tiles(shape, (i, j, k), multiple)
-        if needed_bytes(tiles, channels, network) <= most_bytes:
+        if needed_bytes(tiles, channels, network, refined) <= most_bytes:
             return tiles
-    least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network) for i, j, k in sizes)
+    least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network, refined) for i, j, k in sizes)
     raise MemoryLimitError(
         f"scan needs {least / 1e9:.1f} GB beside what is in use already, even in tiles, and may use "
         f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels or --backend torch, or crop the "
@@ -47,7 +51,7 @@ def plan_tiles(shape: tuple[int, int, int], channels: int, network: nn.Module, m
     )
 
 
-def needed_bytes(tiles: Tiles, channels: int, network: nn.Module) -> float:
+def needed_bytes(tiles: Tiles, channels: int, network: nn.Module, refined: bool = False) -> float:
     """Bytes that predicting takes at its peak; tiles want norms of the whole first, if the network has any."""
     everywhere, at_once = float(np.prod(tiles.shape)), float(np.prod(tiles.size))
     wide = number_format(torch.device("cpu")) != torch.bfloat16
@@ -55,7 +59,8 @@ def needed_bytes(tiles: Tiles, channels: int, network: nn.Module) -> float:
     probabilities = PROBABILITY_BYTES * channels * (everywhere + (at_once if len(tiles) > 1 else 0))
     first = encoding * everywhere if has_norms(network) else 0
     fixed = FIXED_BYTES + (FLOAT32_BYTES if wide else 0)
-    return fixed + IMAGE_BYTES * everywhere + max(first, encoding * at_once + probabilities)
+    after = (PROBABILITY_BYTES * channels + REFINE_BYTES) * everywhere if refined else 0
+    return fixed + IMAGE_BYTES * everywhere + max(first, encoding * at_once + probabilities, after)
 
 
 def has_norms(network: nn.Module) -> bool:

@@ -159,11 +159,13 @@ def smoothness(image: torch.Tensor, mask: torch.Tensor) -> float:
     """
     found = []
     for axis, size in enumerate(image.shape):
+        if size < 3:
+            continue
         first, middle, last = (image.narrow(axis, n, size - 2) for n in range(3))
         inner = torch.stack([mask.narrow(axis, n, size - 2) for n in range(3)]).all(0)
         one, two = ((x - first).square_().mul_(inner).sum() for x in (middle, last))
         found.append(float(two / (4 * one).clamp(min=1e-12)))
-    return max(found)
+    return max(found, default=0.0)
 
 
 def _share_moved(channels: list[torch.Tensor], image: torch.Tensor) -> float:

@@ -81,7 +81,7 @@ def segment(
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(model.label_set(name)) for name in sets)
-    tiles = plan_tiles((i, j, k), channels, model.network, left)
+    tiles = plan_tiles((i, j, k), channels, model.network, left, refined)
     predicted = predict(model, prepared.image, sets, flip, prepared.middle, tiles)
     probabilities = dict(zip(sets, predicted.sets, strict=True))
     seen = (slice(None), *prepared.inside)

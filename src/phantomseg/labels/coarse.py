@@ -47,7 +47,7 @@ class CoarseLabels:
         """Channels of `generation` of a label map, uint8.
 
         Raises:
-            LabelError: a value that the table does not have.
+            LabelError: a value that the table does not have, or one that becomes the nearest of what is not there.
 
         >>> channels = coarse_labels("siam").apply(np.array([0, 2]))
         >>> label_set(FINEST).ids[channels].tolist()
@@ -67,6 +67,12 @@ class CoarseLabels:
             mask = voxels == value
             if mask.any():
                 away = ~np.isin(channels, choice) | undecided
+                if away.all():
+                    ids = ", ".join(str(label_set(FINEST).ids[one]) for one in choice)
+                    raise LabelError(
+                        f"it holds value {value}, which becomes the nearest of the labels {ids}, and none of these; "
+                        "give the value a label of its own"
+                    )
                 index = ndimage.distance_transform_edt(away, return_distances=False, return_indices=True)
                 channels[mask] = channels[tuple(index[:, mask])]
         return channels
@@ -156,8 +162,12 @@ def _joined(sets: list[list[int]]) -> np.ndarray:
     count, joined = len(label_set(FINEST)), [_channels(ids) for ids in sets]
     groups = join(count, joined)
     left, right = groups[_channels(WHITE)]
-    # lesions that are pasted into white matter without sides have none either
-    return join(count, [*joined, _channels(LESION)]) if left == right else groups
+    if left != right:
+        return groups
+    # lesions are pasted into whatever is painted as white matter: they have its sides, and are no class of their own
+    # where that is more than the cerebrum's
+    is_more = (groups == left).sum() > len(WHITE)
+    return join(count, [*joined, _channels([*LESION, *WHITE[:1]] if is_more else LESION)])
 
 
 def join(count: int, sets: list[list[int]]) -> np.ndarray:

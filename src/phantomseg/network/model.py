@@ -88,7 +88,9 @@ class Model:
 
         So it is for models of the brain whose record says that none of the heads they learnt from was small.
         """
-        return (self.record.get("smallest_head_ml") or 0.0) >= SMALL_ML and self.reaches("brain")
+        runs = (self.record, *self.record.get("earlier", ()))
+        smallest = [run["smallest_head_ml"] for run in runs if run.get("smallest_head_ml")]
+        return min(smallest, default=0.0) >= SMALL_ML and self.reaches("brain")
 
     @property
     def distance_voxels(self) -> int | None:

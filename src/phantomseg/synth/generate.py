@@ -26,7 +26,7 @@ from phantomseg.synth.real import apply_to_scans
 from phantomseg.synth.recipe import Recipe
 from phantomseg.synth.resolution import acquire, draw_resolution
 from phantomseg.synth.sample import Batch, SampleDraw, taken
-from phantomseg.synth.shape import apply_shape, draw_shape
+from phantomseg.synth.shape import apply_shape, draw_shape, without_loss
 from phantomseg.synth.shapes import draw_shapes
 from phantomseg.synth.slab import draw_slab, repeat_faces
 from phantomseg.synth.source import (
@@ -59,6 +59,8 @@ def draw_sample(recipe: Recipe, templates: Templates, seed: int, index: int) -> 
     shapes = draw_shapes(recipe.shapes, rng, stripped) if recipe.shapes else None
     pumba = draw_pumba(recipe.pumba, rng) if recipe.pumba else None
     shape = draw_shape(recipe.shape, rng) if recipe.shape else None
+    if shape and pose and not templates.tells_cortex(pose.template):
+        shape = without_loss(shape)
     findings = draw_findings(recipe.findings, rng) if recipe.findings else None
     plain = shapes is not None and shapes.kind == "phantom"
     tissues = draw_tissues(without_texture(recipe.tissues) if plain else recipe.tissues, stripped, rng, recipe.source)
@@ -93,7 +95,7 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     """Make the drawn samples, on the device that holds the templates, be there any or not."""
     if templates.images is not None:
         return apply_to_scans(draws, templates)
-    if len({(draw.fine_voxels_per_mm, draw.source) for draw in draws}) > 1:
+    if len({_kind(draw) for draw in draws}) > 1:
         return _collated([apply_draws([draw], templates) for draw in draws])
     per_mm, source = draws[0].fine_voxels_per_mm, draws[0].source
     poses, labels = taken(d.pose for d in draws), label_maps(draws, templates)
@@ -113,6 +115,8 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     image = acquire(image, looks) if (looks := taken(d.resolution for d in draws)) else image
     tables, classes = _targets(draws, templates)
     target = look_up_each(kept, tables)
+    if any((table == UNLABELLED).any() for table in tables):  # not known where it was stripped, either
+        target = torch.where(look_up_each(labels, tables) == UNLABELLED, UNLABELLED, target)
     if any(draw.closed_voxels for draw in draws):
         target = closed_masks(target, kept, draws)
     if draws[0].target == BORDER:
@@ -129,6 +133,13 @@ def apply_draws(draws: list[SampleDraw], templates: Templates) -> Batch:
     target = with_border(target) if draws[0].target == BORDER else target
     image = rescale(image) if strips or views or slabs else image  # use sees no more than this either
     return Batch(image, target, tuple(draws), classes)
+
+
+def _kind(draw: SampleDraw) -> tuple[object, ...]:
+    """What draws that are applied together have in common."""
+    omitted = [getattr(draw, field.name) is None for field in dataclasses.fields(draw)]
+    nodes = (draw.pose and draw.pose.warp_nodes_mm, draw.bias and draw.bias.nodes_mm)
+    return (draw.fine_voxels_per_mm, *omitted, *nodes)
 
 
 def _collated(batches: list[Batch]) -> Batch:
@@ -154,8 +165,11 @@ def closed_masks(target: torch.Tensor, kept: torch.Tensor, draws: list[SampleDra
         is_stripped = draw.strip is not None and draw.strip.keep != "head" and draw.strip.margin_mm == 0
         inside = labels > 0 if is_stripped else mask > 0
         reach = math.ceil(radius) + 1
-        grown = squared_distance(inside, reach) <= radius**2
-        masks.append((squared_distance(~grown, reach) > radius**2) | inside)
+        wide = F.pad(inside, [reach] * 6)  # beyond the crop is no mask
+        grown = squared_distance(wide, reach) <= radius**2
+        shrunk = squared_distance(~grown, reach) > radius**2
+        i, j, k = (slice(reach, -reach) for _ in range(3))
+        masks.append(shrunk[i, j, k] | inside)
     return torch.stack(masks).to(target.dtype)
 
 

@@ -221,7 +221,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)[0]
     if hint is Recipe and isinstance(value, str):
-        return _parse(Recipe, {key: inner for key, inner in _read(value).items() if key != "also"}, where)
+        return _parse(Recipe, _read(value), where)
     if dataclasses.is_dataclass(hint):
         return _parse(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -49,6 +49,7 @@ BOUNDARIES = {
     "head": ((511,), (0,)),
 }
 AGEING = {"pial": -1.0, "ventricles": 3.0, "third_ventricle": 1.5}  # distances over that at the pial surface
+UNSIDED = {"dura", "skull", "skin", "head"}
 SHELL = 2  # squared distance within which voxels touch by a face or an edge
 REBUILT_RIM_MM = 0.5  # how far a rebuilt cortex may reach beyond the old one
 
@@ -76,7 +77,7 @@ class ShapeSettings:
     head: Move = Move()
     thickness: Move = Move()
     ageing: Move = Move()  # cortex lost at the pial surface; the other moves of AGEING come with it
-    one_side_probability: float = 0.0  # of each other move but `thickness`: one side of the head stays as it was
+    one_side_probability: float = 0.0  # of a move of what has sides, but for `thickness` and `ageing`: one side stays
     variation: Distribution = Uniform(0, 0.5)  # standard deviation of the distance over the head, relative
     variation_nodes_mm: float = 25.0
 
@@ -109,12 +110,20 @@ def draw_shape(settings: ShapeSettings, rng: np.random.Generator) -> Shape:
         drawn |= {name: factor * lost_mm for name, factor in AGEING.items()}
     chances = rng.uniform(size=len(drawn)) if settings.one_side_probability else np.ones(len(drawn))
     half = settings.one_side_probability / 2
-    is_whole = {"thickness", *(AGEING if ages else ())}
+    is_whole = {"thickness", *UNSIDED, *(AGEING if ages else ())}
     sides = tuple(
         "" if name in is_whole or chance >= 2 * half else "left" if chance < half else "right"
         for name, chance in zip(drawn, chances, strict=True)
     )
     return Shape(tuple(drawn), tuple(drawn.values()), variation, settings.variation_nodes_mm, seed, sides)
+
+
+def without_loss(shape: Shape) -> Shape:
+    """The same but for moves that take cortex away, for label maps that call other grey matter the same."""
+    moves = zip(shape.boundaries, shape.distances_mm, shape.sides, strict=True)
+    kept = [move for move in moves if move[0] != "thickness" and not (move[0] == "pial" and move[1] < 0)]
+    boundaries, distances, sides = zip(*kept, strict=True) if kept else ((), (), ())
+    return replace(shape, boundaries=boundaries, distances_mm=distances, sides=sides)
 
 
 def apply_shape(labels: torch.Tensor, shapes: list[Shape], per_mm: int = 1) -> torch.Tensor:

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from phantomseg.errors import LabelError
 from phantomseg.labels import UNLABELLED, has_merge, join, label_set, merge
 
 TEMPLATES, SHAPES = "generation", "shapes"
@@ -79,6 +80,9 @@ def joined_classes(target: str, groups: bytes, mirrored: bool) -> tuple[np.ndarr
         Channel in the target of each channel of `generation`, (G,), and the lowest of those that each channel of the
         target is one with, (C,), both uint8. What the map does not label is UNLABELLED, but in masks, where it is
         what it was painted as.
+
+    Raises:
+        LabelError: the maps join a class with the background.
     """
     rows = np.frombuffer(groups, np.uint8)
     if mirrored:
@@ -92,6 +96,12 @@ def joined_classes(target: str, groups: bytes, mirrored: bool) -> tuple[np.ndarr
     known = rows != UNLABELLED
     pairs = np.stack([table[known], table[rows[known]]], 1)
     classes = join(count, pairs.tolist())
+    if (classes == 0).sum() > 1:
+        names = [label.name for label, lowest in zip(label_set(target).labels, classes, strict=True) if not lowest]
+        raise LabelError(
+            f"some label maps do not tell {', '.join(names[1:4])} from what the label set {target!r} leaves out; "
+            "choose the target 'head', which has a label for everything, or other label maps"
+        )
     return np.where(known, classes[table], UNLABELLED).astype(np.uint8), classes
 
 

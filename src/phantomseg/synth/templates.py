@@ -25,6 +25,7 @@ from phantomseg.synth.template_list import list_templates
 
 CSF, DURA, BONES = 24, 520, (515, 516)
 VENTRICLES = (4, 43)
+DEEP = (10, 12, 49, 51)  # thalamus and putamen
 FINER = 1.05  # old voxels over new ones, from which on an axis gets finer
 THIN_MM = 1.0  # coarser voxels do not show the dura
 
@@ -61,6 +62,13 @@ class Templates:
             self.groups[index][label_set(TEMPLATES).index_of_ids(np.array(ids))] for ids in (VENTRICLES, CSF)
         )
         return not np.isin(ventricles, fluid).any()
+
+    def tells_cortex(self, index: int) -> bool:
+        """Whether what a template calls cortex is at the surface of the brain: no thalamus, no putamen among it."""
+        if self.groups is None:
+            return True
+        cortex, *others = self.groups[index][label_set(TEMPLATES).index_of_ids(np.array([3, *DEEP]))]
+        return cortex not in others
 
     def volume(self, index: int) -> np.ndarray:
         """One template's channels, uint8, shape (I, J, K)."""

@@ -15,6 +15,7 @@ from phantomseg.synth.templates import Templates
 from phantomseg.training.config import TrainConfig
 from phantomseg.training.state import Checkpoint, TrainState
 
+LISTED = ("template_labels", "weights")  # recorded of lists of label maps alone
 FREE = ("config.steps", "config.minutes", "config.validate_every")  # may change within a stage
 MAX_NAMED = 3
 
@@ -42,7 +43,9 @@ def facts_of(templates: Templates) -> dict[str, Any]:
     if templates.smallest_head_ml is not None:
         facts["smallest_head_ml"] = templates.smallest_head_ml
     if templates.label_sets:
-        facts |= {"template_labels": list(templates.label_sets), "weights": list(templates.weights)}
+        facts["template_labels"] = list(templates.label_sets)
+    if templates.weights:
+        facts["weights"] = list(templates.weights)
     return facts
 
 
@@ -75,7 +78,8 @@ def check_same(found: Checkpoint, settings: dict[str, Any], path: Path) -> None:
     recipe = plain(record(recipe_of(found, path)))  # with today's keys
     known = {"processes": 1, "smallest_head_ml": settings.get("smallest_head_ml")}  # where a checkpoint does not say
     before = {**known, **found.settings, "recipe": recipe}
-    names = [name for name in differences({key: before.get(key) for key in settings}, settings) if name not in FREE]
+    compared = {key: before.get(key) for key in {*settings, *LISTED}}
+    names = [name for name in differences(compared, settings) if name not in FREE]
     if names:
         shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
         raise TrainingError(

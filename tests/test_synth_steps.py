@@ -348,3 +348,13 @@ def test_target_channels_follow_the_merge() -> None:
     assert head.ids[target_channels("head")[channel(85)]] == 530  # the chiasm counts as optic nerve
     freesurfer = label_set("freesurfer")
     assert freesurfer.ids[target_channels("freesurfer")[channel(515)]] == 0
+
+
+def test_thin_margins_of_stripped_samples_are_kept_whole_and_edges_are_soft_by_chance() -> None:
+    settings = StripSettings(0.0, 0.0, 1.0, Uniform(0, 5), masked_probability=1.0, soft_probability=0.5)
+    draws = [draw_strip(settings, np.random.default_rng(n)) for n in range(60)]
+    assert {draw.kept_whole for draw in draws if draw.margin_mm > 1.5} == {False}
+    assert {draw.kept_whole for draw in draws if draw.margin_mm <= 1.5} == {True}
+    assert {draw.soft for draw in draws} == {True, False}
+    sharp = [draw_strip(replace(settings, masked_probability=0.0), np.random.default_rng(n)) for n in range(60)]
+    assert not any(draw.soft for draw in sharp)

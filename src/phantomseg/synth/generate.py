@@ -162,8 +162,7 @@ def closed_masks(target: torch.Tensor, kept: torch.Tensor, draws: list[SampleDra
     masks = []
     for mask, labels, draw in zip(target, kept, draws, strict=True):
         radius = draw.closed_voxels
-        is_stripped = draw.strip is not None and draw.strip.keep != "head" and draw.strip.margin_mm == 0
-        inside = labels > 0 if is_stripped else mask > 0
+        inside = labels > 0 if draw.strip is not None and draw.strip.kept_whole else mask > 0
         reach = math.ceil(radius) + 1
         wide = F.pad(inside, [reach] * 6)  # beyond the crop is no mask
         grown = squared_distance(wide, reach) <= radius**2

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from phantomseg.image.distance import LONGEST_REACH, squared_distance
 from phantomseg.labels import label_set
@@ -14,13 +15,16 @@ from phantomseg.rng import Distribution, Uniform
 from phantomseg.synth.channels import every_mm, look_up
 from phantomseg.synth.source import TEMPLATES, brain_channels, intracranial_channels
 
+RIM_MM = 1.5  # or voxels, in recipes that count these
+
 
 @dataclass(frozen=True)
 class StripSettings:
     """How often the sample shows the brain alone, the brain in its CSF, or the brain with a margin of anything.
 
-    Masked ones are stripped after they were acquired, as real scans are: what is outside is 0, the edge is sharp, and
-    voxels at the edge hold a part of what was beyond. In the others there was never anything outside.
+    Masked ones are stripped after they were acquired, as real scans are: what is outside is 0, and voxels at the edge
+    hold a part of what was beyond. Their edge is sharp, or soft, as that of a stripped scan is which was interpolated
+    afterwards. In the others there was never anything outside.
     """
 
     brain_probability: float = 0.25
@@ -28,6 +32,7 @@ class StripSettings:
     margin_probability: float = 0.0
     margin_mm: Distribution = Uniform(0, 6)
     masked_probability: float = 0.0  # of the stripped ones
+    soft_probability: float = 0.0  # of the masked ones
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,12 @@ class Strip:
     keep: str
     margin_mm: float
     masked: bool = False
+    soft: bool = False
+
+    @property
+    def kept_whole(self) -> bool:
+        """Whether masks are to leave it as it is: so thin a margin is what other tools leave around a brain."""
+        return self.keep != "head" and self.margin_mm <= RIM_MM
 
 
 def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
@@ -45,7 +56,12 @@ def draw_strip(settings: StripSettings, rng: np.random.Generator) -> Strip:
     margin = settings.margin_mm.draw(rng, 1)[0]
     ends = np.cumsum([settings.brain_probability, settings.csf_probability, settings.margin_probability])
     masked = bool(rng.uniform() < settings.masked_probability)
-    stripped = (Strip("brain", 0.0, masked), Strip("intracranial", 0.0, masked), Strip("brain", margin, masked))
+    soft = masked and bool(settings.soft_probability) and bool(rng.uniform() < settings.soft_probability)
+    stripped = (
+        Strip("brain", 0.0, masked, soft),
+        Strip("intracranial", 0.0, masked, soft),
+        Strip("brain", margin, masked, soft),
+    )
     return (*stripped, Strip("head", 0.0))[int(np.searchsorted(ends, chance, side="right"))]
 
 
@@ -76,6 +92,22 @@ def mask_stripped(image: torch.Tensor, kept: torch.Tensor, strips: list[Strip], 
     for volume, labels, strip in zip(image[:, 0], every_mm(kept, per_mm), strips, strict=True):
         if strip.masked:
             volume.masked_fill_(labels == 0, 0)
+        if strip.soft:
+            soften(volume, labels > 0)
+
+
+def soften(volume: torch.Tensor, mask: torch.Tensor) -> None:
+    """Average an image (I, J, K) with weights of 1, 2, 1 along each axis next to the edge of a mask, in place.
+
+    >>> volume = torch.tensor([0.0, 0, 0, 8, 8, 4]).view(1, 1, 6).expand(3, 3, 6).clone()
+    >>> soften(volume, volume > 0)
+    >>> volume[1, 1].tolist()
+    [0.0, 0.0, 2.0, 6.0, 8.0, 4.0]
+    """
+    inner, outer = (F.max_pool3d(one[None].float(), 3, 1, 1)[0] > 0 for one in (~mask, mask))
+    wide = F.pad(volume[None, None], [1] * 6, mode="replicate")
+    smooth = F.avg_pool3d(F.avg_pool3d(wide, 2, 1), 2, 1)[0, 0]
+    volume.copy_(torch.where(inner & outer, smooth, volume))
 
 
 @cache

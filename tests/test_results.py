@@ -113,7 +113,7 @@ def test_probabilities_of_all_labels_add_up(tmp_path: Path) -> None:
         assert found.shape == (32, 32, 32, 33) and (image.affine == turned).all()
         steps = np.rint(found * 255)
         np.testing.assert_allclose(found * 255, steps, atol=1e-3)
-        assert np.abs(steps.sum(-1) - 255).max() <= 5  # each label is off by half a step at most, and to either side
+        assert np.abs(steps.sum(-1) - 255).max() <= 33 / 4  # each label is off by half a step at most, to either side
         assert (steps[0, 0, 0] == [255, *[0] * 32]).all()
         labels = load(out / "a_dseg.nii.gz")[0]
         channels = label_set("freesurfer").index_of_ids(labels)

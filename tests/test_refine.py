@@ -147,6 +147,9 @@ def test_nuclei_and_ventricles_within_white_matter() -> None:
     after = labelled(sets, "freesurfer")
     for value in (4, 11):
         assert dice(after, truth, value) > max(0.95, dice(said, truth, value))
+    sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
+    refine(sets, image_of(truth), MODEL, thick=True)
+    assert np.array_equal(labelled(sets, "freesurfer"), said)
 
 
 def test_without_contrast_the_network_is_believed() -> None:

@@ -31,8 +31,8 @@ PARTS: tuple[Part, ...] = (  # values of tissues that are parted together; pairs
     ((7, 46), (8, 47), FLUID),
     (WHITE, (4, 43), (5, 44), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
 )
-THICK_MM = 2.0  # voxels that are longer hold fluid and cortex of sulci together
-SMOOTH = (0.865, 0.905)  # smoothness of images where fluid begins to stay as it is, and does
+THICK_MM = 2.0  # voxels that are longer hold several tissues
+SMOOTH = (0.865, 0.905)  # smoothness of images where fluid and nuclei begin to stay as they are, and do
 MARGIN_VOXELS = 4  # around a part
 ROUNDS = 6
 DOMINANT = 0.5  # probability of all tissues of a part
@@ -78,8 +78,8 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
         sets: probabilities of label sets that the model's merge into, those of `sets_to_refine` among them.
         image: what the network saw, (I, J, K).
         model: that the probabilities are of.
-        thick: whether fluid stays as it is and only takes part in the mixture; it also does so where the image is
-            smooth, as scans with thick slices are that were interpolated.
+        thick: whether only white matter and cortex are parted, and fluid, ventricles and nuclei stay as they are; this
+            also holds where the image is smooth, as scans with thick slices are that were interpolated.
     """
     places = _places(model, sets)
     channels = {value: sets[name][channel] for value, (name, channel) in places.items()}
@@ -119,8 +119,8 @@ def _refine_part(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     prior = torch.stack([_sum(channels[value][box] for value in ids) for ids in part])
     where, before, after = _posterior(prior, image[box])
-    if FLUID in part:
-        after = share_moved * after + (1 - share_moved) * _without_fluid(before, after)
+    otherwise = _without_fluid(before, after) if FLUID in part else before
+    after = share_moved * after + (1 - share_moved) * otherwise
     sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
     changes = [new - one for new, one in zip(_by_side(sides, after), sides, strict=True)]
     for name, found in sets.items():
@@ -169,7 +169,7 @@ def smoothness(image: torch.Tensor, mask: torch.Tensor) -> float:
 
 
 def _share_moved(channels: list[torch.Tensor], image: torch.Tensor) -> float:
-    """Share of what the mixture changes of fluid that is done, by how smooth the image is within these."""
+    """Share that is done of what the mixture changes of fluid and nuclei, by how smooth the image is within these."""
     begin, end = SMOOTH
     return min(1.0, max(0.0, (end - smoothness(image, _sum(channels) > DOMINANT)) / (end - begin)))
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from phantomseg.errors import LabelError
+from phantomseg.image.files import read_image
 from phantomseg.inference.cohort import process_jobs
 from phantomseg.inference.inputs import Selection, find_jobs
 from phantomseg.inference.names import Names, sidecar
@@ -107,13 +108,17 @@ def test_probabilities_of_all_labels_add_up(tmp_path: Path) -> None:
     voxels = np.pad(phantom.head((16, 16, 16)).astype(np.float32), 8)  # a border that the network is not shown
     turned = np.array([[0, 0, -2.0, 20], [1.5, 0, 0, -20], [0, 2.0, 0, -20], [0, 0, 0, 1]])
     scan = phantom.save(tmp_path / "a.nii.gz", voxels, turned)
-    for flip in (True, False):
-        out = written(scan, Options(flip=flip, outputs=Outputs(probabilities=("all",))), model)
+    for flip, refine in ((True, False), (False, False), (True, True)):
+        options = Options(flip=flip, refine=refine, outputs=Outputs(probabilities=("all",)))
+        out = written(scan, options, model)
         found, image = load(out / "a_prob.nii.gz")
         assert found.shape == (32, 32, 32, 33) and (image.affine == turned).all()
         steps = np.rint(found * 255)
         np.testing.assert_allclose(found * 255, steps, atol=1e-3)
-        assert np.abs(steps.sum(-1) - 255).max() <= 33 / 4  # each label is off by half a step at most, to either side
+        # each label is off by half a step at most, and to either side
+        assert np.abs(steps.sum(-1) - 255).max() <= (33 / 2 if refine else 5)
+        sums = options.make(read_image(scan), model).probabilities["freesurfer"].float().sum(0)
+        torch.testing.assert_close(sums, torch.ones_like(sums), atol=1e-3, rtol=0)
         assert (steps[0, 0, 0] == [255, *[0] * 32]).all()
         labels = load(out / "a_dseg.nii.gz")[0]
         channels = label_set("freesurfer").index_of_ids(labels)

@@ -75,6 +75,15 @@ def with_edges(mask: torch.Tensor) -> torch.Tensor:
     return _spread(along_i, 1) | _spread(along_i, 2) | _spread(_spread(mask, 1), 2)
 
 
+def with_corners(mask: torch.Tensor) -> torch.Tensor:
+    """A mask (..., I, J, K) and the voxels that touch it by a face, an edge or a corner.
+
+    >>> with_corners(torch.eye(3)[:1, :, None] > 0).flatten().tolist()
+    [True, True, False]
+    """
+    return _spread(_spread(_spread(mask, -3), -2), -1)
+
+
 def _spread(mask: torch.Tensor, axis: int) -> torch.Tensor:
     """The mask and its neighbours along one axis."""
     size, spread = mask.shape[axis], mask.clone()

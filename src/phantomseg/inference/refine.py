@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from phantomseg.image.distance import with_corners
 from phantomseg.image.grid import content_box
 from phantomseg.image.separable import apply_along_axes, gaussian_matrix, interpolation_matrix
 from phantomseg.labels import label_set
@@ -65,7 +66,7 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
     >>> sets_to_refine(find_model("head"), ["siam"]), sets_to_refine(find_model("head"), ["head"])
     (['refined'], [])
     """
-    for extra in ([], [HEALTHY], [REFINED]):
+    for extra in ([], [HEALTHY]):
         if all(map(model.reaches, extra)) and len(_places(model, [*sets, *extra])) == len(label_set(REFINED)) - 1:
             return extra
     return [REFINED]
@@ -85,6 +86,8 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
     channels = {value: sets[name][channel] for value, (name, channel) in places.items()}
     share_moved = 0.0 if thick else _share_moved([channels[value] for ids in PARTS[0] for value in ids], image)
     for part in PARTS:
+        if not share_moved and FLUID not in part:
+            continue  # all of it would stay
         _refine_part(part, channels, sets, image, model, share_moved)
 
 
@@ -213,12 +216,8 @@ def _posterior(prior: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _grown(mask: torch.Tensor) -> torch.Tensor:
     """Mask (I, J, K) with all within a cube of NEAR_VOXELS around it."""
-    for axis, size in enumerate(mask.shape):
-        grown = mask.clone()
-        for by in range(1, min(NEAR_VOXELS, size - 1) + 1):
-            grown.narrow(axis, by, size - by).logical_or_(mask.narrow(axis, 0, size - by))
-            grown.narrow(axis, 0, size - by).logical_or_(mask.narrow(axis, by, size - by))
-        mask = grown
+    for _ in range(NEAR_VOXELS):
+        mask = with_corners(mask)
     return mask
 
 

@@ -75,9 +75,8 @@ def segment(
     prepared = prepare(scan, model, chosen.brain_alone)
     inner = [INTRACRANIAL] if model.reaches(INTRACRANIAL) else []
     refined = model.refines and model.reaches(REFINED)
-    sets = list(dict.fromkeys([labels, *inner, *also]))
-    if refined:
-        sets += sets_to_refine(model, sets)
+    wanted = list(dict.fromkeys([labels, *inner, *also]))
+    sets = [*wanted, *(sets_to_refine(model, wanted) if refined else ())]
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(model.label_set(name)) for name in sets)
@@ -104,7 +103,7 @@ def segment(
         intracranial_mm3=soft[INTRACRANIAL][INTRACRANIAL] if inner else None,
         quality=quality,
         prepared=prepared,
-        probabilities={name: found for name, found in probabilities.items() if name in (labels, *inner, *also)},
+        probabilities={name: probabilities[name] for name in wanted},
         tiles=len(tiles),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from phantomseg.image.distance import squared_distance
+from phantomseg.image.distance import squared_distance, with_corners
 from phantomseg.image.intensity import rescale
 from phantomseg.labels import UNLABELLED, label_set
 from phantomseg.rng import sample_rng
@@ -208,8 +208,7 @@ def with_border(mask: torch.Tensor) -> torch.Tensor:
     >>> with_border(torch.tensor([0, 1, 1, 1, 0]).view(1, 1, 1, 5).expand(1, 9, 9, 5).to(torch.uint8))[0, 4, 4].tolist()
     [0, 2, 1, 2, 0]
     """
-    outside = F.max_pool3d((mask == 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    return torch.where(outside & (mask == INSIDE), torch.full_like(mask, OUTERMOST), mask)
+    return torch.where(with_corners(mask == 0) & (mask == INSIDE), torch.full_like(mask, OUTERMOST), mask)
 
 
 def generate(recipe: Recipe, templates: Templates, seed: int, indices: range) -> Batch:

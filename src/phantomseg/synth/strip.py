@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from phantomseg.image.distance import LONGEST_REACH, squared_distance
+from phantomseg.image.distance import LONGEST_REACH, squared_distance, with_corners
 from phantomseg.labels import label_set
 from phantomseg.rng import Distribution, Uniform
 from phantomseg.synth.channels import every_mm, look_up
@@ -104,10 +104,9 @@ def soften(volume: torch.Tensor, mask: torch.Tensor) -> None:
     >>> volume[1, 1].tolist()
     [0.0, 0.0, 2.0, 6.0, 8.0, 4.0]
     """
-    inner, outer = (F.max_pool3d(one[None].float(), 3, 1, 1)[0] > 0 for one in (~mask, mask))
     wide = F.pad(volume[None, None], [1] * 6, mode="replicate")
     smooth = F.avg_pool3d(F.avg_pool3d(wide, 2, 1), 2, 1)[0, 0]
-    volume.copy_(torch.where(inner & outer, smooth, volume))
+    volume.copy_(torch.where(with_corners(mask) & with_corners(~mask), smooth, volume))
 
 
 @cache

@@ -25,8 +25,9 @@ from phantomseg.evaluation.overlap import overlap
 from phantomseg.image.files import write_atomically
 from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
-from phantomseg.inference.refine import REFINED, refine
+from phantomseg.inference.refine import refine
 from phantomseg.inference.tables import write_json
+from phantomseg.inference.tissues import REFINED
 from phantomseg.inference.topology import keep_largest
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, load_model

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from phantomseg.image.image import Image
-from phantomseg.inference.refine import REFINED, refine, sets_to_refine, smoothness
+from phantomseg.inference.refine import refine, sets_to_refine, smoothness
+from phantomseg.inference.tissues import REFINED
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 

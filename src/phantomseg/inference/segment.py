@@ -13,8 +13,9 @@ from phantomseg.inference.memory import plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
-from phantomseg.inference.refine import REFINED, THICK_MM, refine, sets_to_refine
+from phantomseg.inference.refine import THICK_MM, refine, sets_to_refine
 from phantomseg.inference.restore import restore
+from phantomseg.inference.tissues import REFINED
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
 from phantomseg.labels import LabelSet

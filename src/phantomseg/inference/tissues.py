@@ -1,0 +1,71 @@
+"""Tissues in the probabilities of several label sets at once: where each has a channel, and how it gains and loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from phantomseg.labels import label_set
+from phantomseg.labels.merge import Merge
+from phantomseg.network.model import Model
+
+REFINED = "refined"  # label set of all tissues whose boundaries are refined
+LESIONS = frozenset((25, 57))
+FAINT = 1e-2  # weight of the sides of all tissues in those of one
+Sets = Mapping[str, torch.Tensor]  # probabilities of each label set, (C, I, J, K)
+Part = tuple[tuple[int, ...], ...]  # values of tissues; pairs are left, right
+
+
+def places(model: Model, sets: Iterable[str]) -> dict[int, tuple[str, int]]:
+    """Set and channel that hold nothing but one tissue, of each that has such a channel."""
+    wanted = _sources(model, REFINED)
+    held = {sources: (name, channel) for name in sets for channel, sources in _sources(model, name).items()}
+    values = label_set(REFINED).ids.tolist()
+    return {values[c]: held[sources] for c, sources in wanted.items() if c and sources in held}
+
+
+def lesion_channels(model: Model, sets: Iterable[str]) -> list[tuple[str, int]]:
+    """Set and channels that hold nothing but lesions of the white matter, none where no set has any."""
+    for name in sets:
+        found = [channel for channel, sources in _sources(model, name).items() if sources <= LESIONS]
+        if found:
+            return [(name, channel) for channel in found]
+    return []
+
+
+def _sources(model: Model, name: str) -> dict[int, frozenset[int]]:
+    """Labels of the model that each channel of a set is merged from."""
+    merged = model.merge(name)
+    pairs = list(zip(merged.source_ids, merged.channels.tolist(), strict=True))
+    return {channel: frozenset(value for value, c in pairs if c == channel) for _, channel in pairs}
+
+
+def add_gains(changes: list[torch.Tensor], part: Part, merged: Merge, found: torch.Tensor, where: torch.Tensor) -> None:
+    """Add what each tissue has gained, (1 or 2, N) each, to the channels that hold it."""
+    sums: dict[int, torch.Tensor] = {}
+    for ids, change in zip(part, changes, strict=True):
+        for channel, one in zip(merged.target.index_of_ids(merged.apply(np.array(ids))).tolist(), change, strict=True):
+            sums[channel] = sums[channel] + one if channel in sums else one
+    for channel, one in sums.items():
+        gained = torch.zeros(found.shape[1:], dtype=found.dtype)
+        gained.view(-1)[where] = one.to(found.dtype)
+        found[channel].add_(gained).clamp_(min=0)
+
+
+def summed(channels: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Their sum in float32, with one at a time in memory."""
+    first, *others = channels
+    total = first.to(torch.float32, copy=True)
+    for one in others:
+        total = total.add_(one)
+    return total
+
+
+def by_side(sides: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tensor]:
+    """Probabilities of the tissues (T, N) parted as before; a tissue that was not there, as the others are."""
+    paired = [one for one in sides if len(one) == 2]
+    around = FAINT * torch.stack(paired).sum(0)  # left and right
+    shares = [one + around if len(one) == 2 else one + FAINT for one in sides]
+    return [new * share / share.sum(0).clamp(min=1e-9) for new, share in zip(tissue, shares, strict=True)]

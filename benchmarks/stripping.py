@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scans", type=Path)
     parser.add_argument("templates", type=Path)
-    parser.add_argument("--models", default="strip,head")
+    parser.add_argument("--models", default="universal,shapes,head")
     parser.add_argument("--number", type=int, default=4)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--speed", action="store_true")

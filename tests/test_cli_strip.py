@@ -190,7 +190,7 @@ def test_strip_csf(tmp_path: Path, model: Path, capfd: Capture) -> None:
     tissue = mask(stripped(scan, fluid, "--no-csf"))
     assert 2 * (tissue & (voxels > 150)).sum() / (tissue.sum() + (voxels > 150).sum()) > 0.95
     error = command.refused(capfd, tmp_path / "b", "strip", scan, "--model", model, "--no-csf", *PLAIN)
-    assert "does not tell fluid from the brain; choose --model head, or keep the fluid" in error
+    assert "does not tell fluid from the brain; choose --model universal, or keep the fluid" in error
 
 
 def test_every_flag_is_tested() -> None:

@@ -116,7 +116,18 @@ def test_merge_keeps_sides(source: str, target: str) -> None:
 
 def test_sets_that_come_from_the_head() -> None:
     reached = {target for source, target in MERGES if source == "head"}
-    assert reached == {"brain", "freesurfer", "healthy", "intracranial", "lesions", "mask", "refined", "siam", "tissue"}
+    assert reached == {
+        "brain",
+        "freesurfer",
+        "healthy",
+        "intracranial",
+        "lesions",
+        "mask",
+        "outer",
+        "refined",
+        "siam",
+        "tissue",
+    }
     assert len(merge("neuromorphometrics", "evaluation").source_ids) > 130
 
 

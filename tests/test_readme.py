@@ -86,7 +86,18 @@ def test_label_set_table_counts_right() -> None:
     assert {name: int(count) for name, count in rows.items()} == {
         name: len(label_set(name)) - 1 for name in rows
     }  # background is none
-    not_shown = {"generation", "evaluation", "shapes", "border", "manual", "mask", "matter", "healthy", "refined"}
+    not_shown = {
+        "generation",
+        "evaluation",
+        "shapes",
+        "border",
+        "manual",
+        "mask",
+        "matter",
+        "healthy",
+        "refined",
+        "outer",
+    }
     assert set(rows) == set(label_set_names()) - not_shown
 
 

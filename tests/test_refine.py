@@ -10,7 +10,7 @@ import torch
 
 from phantomseg.image.image import Image
 from phantomseg.inference.refine import refine, sets_to_refine, smoothness
-from phantomseg.inference.tissues import REFINED
+from phantomseg.inference.tissues import OUTER, REFINED
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model, build_network
 
@@ -107,7 +107,9 @@ def test_fluid_stays_where_thick_slices_were_interpolated() -> None:
 def test_least_sets_that_tell_every_tissue() -> None:
     assert sets_to_refine(MODEL, ["freesurfer", "intracranial"]) == ["healthy"]
     assert sets_to_refine(MODEL, ["head"]) == []
-    assert sets_to_refine(MODEL, ["siam", "brain"]) == [REFINED]
+    assert sets_to_refine(MODEL, ["brain"]) == [REFINED]
+    assert sets_to_refine(MODEL, ["siam", "brain"]) == sets_to_refine(MODEL, ["tissue"]) == [REFINED, OUTER]
+    assert sets_to_refine(MODEL, ["siam", "head"]) == sets_to_refine(MODEL, ["freesurfer", "head"]) == []
     older = dataclasses.replace(MODEL, labels=label_set("head").only(OLDER))
     assert sets_to_refine(older, ["freesurfer"]) == []  # it knows no lesions
 
@@ -121,6 +123,46 @@ def test_healthy_set_does_as_well() -> None:
     for sets in both:
         refine(sets, image_of(truth), MODEL)
     torch.testing.assert_close(both[0]["freesurfer"], both[1]["freesurfer"], atol=4e-3, rtol=0)
+
+
+def shells(dura_mm: float, bone_mm: float) -> np.ndarray:
+    """Values of cortex within fluid, dura of some thickness, bone and soft tissue, and a vessel in the fluid."""
+    x, y, z = np.indices((SIZE,) * 3) - (SIZE - 1) / 2
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    values = np.select(
+        [radius < 9, radius < 12, radius < 12 + dura_mm, radius < bone_mm, radius < 19], [3, 24, 520, 515, 507]
+    )
+    values[(values == 3) & (x > 0)] = 42
+    values[(np.abs(x) < 2) & (y > 9) & (radius < 12)] = 514
+    return values
+
+
+@pytest.mark.parametrize("name", ["head", "siam"])
+def test_tissues_around_the_brain_go_where_the_scan_shows_them(name: str) -> None:
+    truth, said = shells(2, 17), shells(1.4, 16.4)
+    said[said == 514] = np.where(np.indices((SIZE,) * 3)[1][said == 514] > 30, 514, 24)  # its inner layer is missed
+    sets = {"head": probabilities(said, "head")}
+    for other in {name, "intracranial", REFINED, OUTER} - {"head"}:
+        merged = MODEL.merge(other)
+        channels = torch.from_numpy(merged.target.index_of_ids(merged.apply(label_set("head").ids))).long()
+        empty = torch.zeros(len(merged.target), *said.shape)
+        sets[other] = empty.index_add_(0, channels, sets["head"].float()).half()
+    if name != "head":
+        del sets["head"]
+    inner = sets["intracranial"].clone()
+    refine(sets, around(truth), MODEL)
+    merge = MODEL.merge(name)
+    found, wanted, before = labelled(sets, name), merge.apply(truth), merge.apply(said)
+    for value in merge.apply(np.array([24, 520, 514, 515, 507])):
+        assert dice(found, wanted, value) > max(0.85, dice(before, wanted, value)), value
+    assert torch.equal(sets["intracranial"], inner)  # it does not depend on what else is asked for
+    torch.testing.assert_close(sets[name].float().sum(0), torch.ones((SIZE,) * 3), atol=4e-3, rtol=0)
+
+
+def around(values: np.ndarray) -> torch.Tensor:
+    clean = np.vectorize({0: 0.0, 3: 0.6, 42: 0.6, 24: 0.15, 520: 0.4, 514: 0.85, 515: 0.1, 507: 0.7}.get)(values)
+    voxels = clean + 0.05 * np.random.default_rng(0).standard_normal(values.shape)
+    return torch.from_numpy((voxels * (values > 0)).clip(0.005, 1).astype(np.float32) * (values > 0))
 
 
 def test_flat_grids_are_left_alone() -> None:

@@ -222,7 +222,7 @@ def test_loss_of_distances_on_coarse_voxels_takes_the_mean() -> None:
 
 
 def test_models_of_labels_strip_humans_alone(head: Model) -> None:
-    with pytest.raises(ScanError, match="knows the human head alone; choose --model shapes"):
+    with pytest.raises(ScanError, match="knows the human head alone; choose --model universal"):
         strip(ball_scan(), head, species="mouse")
     found = strip(ball_scan(), head)
     assert found.image.shape == ball_scan().shape and set(np.unique(found.image.voxels)) <= {0, 1}

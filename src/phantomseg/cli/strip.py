@@ -49,9 +49,9 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            help="shapes (any species; strip is the same), head (humans, by labels of the brain), or a folder."
+            help="universal; shapes (has seen no anatomy); head (humans, by labels of the brain); or a folder."
         ),
-    ] = "strip",
+    ] = "universal",
     report: Report = True,
     overlay: Overlay = False,
     participant: Participants = None,

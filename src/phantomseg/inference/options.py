@@ -118,7 +118,7 @@ class Options(Task):
 class StripOptions(Task):
     """How the brain of every scan is found, and what is written."""
 
-    model: str = "strip"
+    model: str = "universal"
     labels: str = MASK
     species: str = AUTO
     border_mm: float = 0.0

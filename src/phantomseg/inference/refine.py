@@ -1,9 +1,10 @@
-"""Boundaries within the brain, moved to where the scan's own intensities put them.
+"""Boundaries of tissues, moved to where the scan's own intensities put them.
 
 The network says what lies where; how far exactly a tissue reaches, the scan knows better. Near the boundaries of the
 tissues below the network's probabilities are the prior of a Gaussian mixture, whose means and variances are those of
 the tissues around (expectation maximisation as in doi:10.1016/j.neuroimage.2005.02.018, with local Gaussians, without
-registration). Where contrast is lost in noise, the prior stays. Thalamus, ventral DC and brain-stem are left out, as
+registration). Where contrast is lost in noise, the prior stays. Those around the brain are parted
+where a label set that is asked for tells them. Thalamus, ventral DC and brain-stem are left out, as
 their white matter blurs their boundaries.
 """
 
@@ -17,7 +18,7 @@ import torch
 from phantomseg.image.grid import content_box
 from phantomseg.inference.hyperintense import move_hyperintense
 from phantomseg.inference.mixture import DOMINANT, posterior
-from phantomseg.inference.tissues import FAINT, REFINED, Part, Sets, add_gains, by_side, places, summed
+from phantomseg.inference.tissues import BONES, FAINT, OUTER, REFINED, Part, Sets, add_gains, by_side, places, summed
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
@@ -28,6 +29,8 @@ PARTS: tuple[Part, ...] = (  # values of tissues that are parted together; pairs
     ((7, 46), (8, 47), FLUID),
     (WHITE, (4, 43), (5, 44), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
 )
+AROUND: Part = (FLUID, (520,), BONES, (3, 42), (30, 62, 502, 514), (506, 507, 512, 530))
+UNMOVED = "intracranial"  # its volume shall not depend on what is asked for beside it
 THICK_MM = 2.0  # voxels that are longer hold several tissues
 SMOOTH = (0.865, 0.905)  # smoothness of images where fluid and nuclei begin to stay as they are, and do
 MARGIN_VOXELS = 4  # around a part
@@ -38,12 +41,16 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
 
     >>> from phantomseg.models import find_model
     >>> sets_to_refine(find_model("head"), ["siam"]), sets_to_refine(find_model("head"), ["head"])
-    (['refined'], [])
+    (['refined', 'outer'], [])
     """
-    for extra in ([], [HEALTHY]):
-        if all(map(model.reaches, extra)) and len(places(model, [*sets, *extra])) == len(label_set(REFINED)) - 1:
-            return extra
-    return [REFINED]
+    found: list[str] = []
+    if len(places(model, sets)) < len(label_set(REFINED)) - 1:
+        beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == len(label_set(REFINED)) - 1
+        found.append(HEALTHY if beside else REFINED)
+    if model.reaches(OUTER) and any(model.merge(name).apply(np.array(BONES)).any() for name in sets):
+        outer = set(places(model, [OUTER], OUTER)) - set(places(model, sets, OUTER))
+        found += [OUTER] if outer else []
+    return found
 
 
 def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -> None:
@@ -62,6 +69,11 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
         if not share_moved and FLUID not in part:
             continue  # all of it would stay
         _refine_part(part, channels, sets, image, model, share_moved)
+    outer = places(model, sets, OUTER) if model.reaches(OUTER) else {}
+    channels |= {value: sets[name][channel] for value, (name, channel) in outer.items()}
+    if share_moved and all(value in channels for ids in AROUND for value in ids):
+        told = {name: found for name, found in sets.items() if name != UNMOVED}
+        _refine_part(AROUND, channels, told, image, model, share_moved)
     move_hyperintense(sets, image, model)
 
 
@@ -81,10 +93,10 @@ def _refine_part(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     prior = torch.stack([summed(channels[value][box] for value in ids) for ids in part])
     where, before, after = posterior(prior, image[box])
-    otherwise = _without_fluid(before, after) if FLUID in part else before
+    otherwise = _without_fluid(before, after) if part in PARTS and FLUID in part else before
     after = share_moved * after + (1 - share_moved) * otherwise
     sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
-    changes = [new - one for new, one in zip(by_side(sides, after), sides, strict=True)]
+    changes = [new - one for new, one in zip(by_side(part, sides, after), sides, strict=True)]
     for name, found in sets.items():
         add_gains(changes, part, model.merge(name), found[(slice(None), *box)], where)
 

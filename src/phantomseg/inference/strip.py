@@ -85,7 +85,7 @@ def strip(
 
     Args:
         scan: any contrast, resolution, orientation and species, with a skull or without.
-        model: from `find_model("shapes")`, or another one of masks or labels of the brain.
+        model: from `find_model("universal")`, or another one of masks or labels of the brain.
         species: sets the scale at which the network works; `auto` finds it.
         border_mm: how far outside the brain's surface the mask ends; negative is inside.
         fluid: "sulci" are within the mask, as far as the pial surface; "kept" is the same, but for scans that were
@@ -148,7 +148,7 @@ def check_fluid(fluid: str, model: Model) -> None:
     if fluid not in FLUIDS:
         raise ScanError(f"fluid is {fluid!r}, wanted {', '.join(FLUIDS)}; choose one")
     if fluid == NO_FLUID and not (model.reaches(BRAIN) or tells_fluid(model)):
-        raise LabelError("this model does not tell fluid from the brain; choose --model head, or keep the fluid")
+        raise LabelError("this model does not tell fluid from the brain; choose --model universal, or keep the fluid")
 
 
 def find_brain(scan: Image, model: Model, species: str, most_bytes: float | None) -> Look:
@@ -200,7 +200,7 @@ def _around(look: Look) -> Box:
 def labelled_brain(scan: Image, model: Model, species: str, fluid: str, most_bytes: float | None) -> Look:
     """What a model labels as brain, with the sulci and holes between, at its own scale."""
     if species not in (AUTO, HUMAN):
-        raise ScanError(f"species is {species!r}, and this model knows the human head alone; choose --model shapes")
+        raise ScanError(f"species is {species!r}, and this model knows the human head alone; choose --model universal")
     result = segment(scan, model, BRAIN, most_bytes=most_bytes)
     assert result.prepared is not None
     probability = result.probabilities[BRAIN][1].float()

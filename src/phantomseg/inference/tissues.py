@@ -11,18 +11,20 @@ from phantomseg.labels import label_set
 from phantomseg.labels.merge import Merge
 from phantomseg.network.model import Model
 
-REFINED = "refined"  # label set of all tissues whose boundaries are refined
+REFINED = "refined"  # label set of all tissues of the brain whose boundaries are refined
+OUTER = "outer"  # of those around it
+BONES = (515, 516)
 LESIONS = frozenset((25, 57))
 FAINT = 1e-2  # weight of the sides of all tissues in those of one
 Sets = Mapping[str, torch.Tensor]  # probabilities of each label set, (C, I, J, K)
 Part = tuple[tuple[int, ...], ...]  # values of tissues; pairs are left, right
 
 
-def places(model: Model, sets: Iterable[str]) -> dict[int, tuple[str, int]]:
+def places(model: Model, sets: Iterable[str], tissues: str = REFINED) -> dict[int, tuple[str, int]]:
     """Set and channel that hold nothing but one tissue, of each that has such a channel."""
-    wanted = _sources(model, REFINED)
+    wanted = _sources(model, tissues)
     held = {sources: (name, channel) for name in sets for channel, sources in _sources(model, name).items()}
-    values = label_set(REFINED).ids.tolist()
+    values = label_set(tissues).ids.tolist()
     return {values[c]: held[sources] for c, sources in wanted.items() if c and sources in held}
 
 
@@ -63,9 +65,11 @@ def summed(channels: Iterable[torch.Tensor]) -> torch.Tensor:
     return total
 
 
-def by_side(sides: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tensor]:
+def by_side(part: Part, sides: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tensor]:
     """Probabilities of the tissues (T, N) parted as before; a tissue that was not there, as the others are."""
-    paired = [one for one in sides if len(one) == 2]
-    around = FAINT * torch.stack(paired).sum(0)  # left and right
-    shares = [one + around if len(one) == 2 else one + FAINT for one in sides]
+    paired = [len(ids) == 2 and ids != BONES for ids in part]
+    around = FAINT * torch.stack([one for one, pair in zip(sides, paired, strict=True) if pair]).sum(
+        0
+    )  # left and right
+    shares = [one + around if pair else one + FAINT for one, pair in zip(sides, paired, strict=True)]
     return [new * share / share.sum(0).clamp(min=1e-9) for new, share in zip(tissue, shares, strict=True)]

@@ -13,7 +13,7 @@ from phantomseg.inference.tiles import OVERLAP_VOXELS, Tiles
 from phantomseg.runtime import number_format
 
 # measured: peak over what the probabilities take, with a part for what allocators keep
-REFINE_BYTES = 60  # a voxel, where boundaries are refined after that
+REFINE_BYTES, AROUND_BYTES = 60, 85  # a voxel, where boundaries are refined after that, and those around the brain too
 IMAGE_BYTES = 24  # a voxel of the network's grid, for the image, its mirror image and what made them
 PROBABILITY_BYTES = 2
 FIXED_BYTES = 150e6
@@ -22,7 +22,7 @@ SHORTEST_TILE = 2 * OVERLAP_VOXELS
 
 
 def plan_tiles(
-    shape: tuple[int, int, int], channels: int, network: nn.Module, most_bytes: float, refined: bool = False
+    shape: tuple[int, int, int], channels: int, network: nn.Module, most_bytes: float, after_bytes: int = 0
 ) -> Tiles:
     """The largest tiles, fewest first, whose prediction needs at most `most_bytes` beside what is in use already.
 
@@ -31,7 +31,7 @@ def plan_tiles(
         channels: of all label sets.
         network: tells the multiple of its axes, and the memory that a voxel takes.
         most_bytes: that may be taken.
-        refined: whether boundaries are refined afterwards.
+        after_bytes: that a voxel takes in what is done afterwards, beside the probabilities.
 
     Raises:
         MemoryLimitError: even the smallest tiles need more.
@@ -41,9 +41,9 @@ def plan_tiles(
     sizes = sorted(itertools.product(*options), key=lambda size: -int(np.prod(size)))
     for i, j, k in sizes:
         tiles = Tiles(shape, (i, j, k), multiple)
-        if needed_bytes(tiles, channels, network, refined) <= most_bytes:
+        if needed_bytes(tiles, channels, network, after_bytes) <= most_bytes:
             return tiles
-    least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network, refined) for i, j, k in sizes)
+    least = min(needed_bytes(Tiles(shape, (i, j, k), multiple), channels, network, after_bytes) for i, j, k in sizes)
     raise MemoryLimitError(
         f"scan needs {least / 1e9:.1f} GB beside what is in use already, even in tiles, and may use "
         f"{max(most_bytes, 0) / 1e9:.1f} GB; raise --max-memory, choose fewer labels or --backend torch, or crop the "
@@ -51,7 +51,7 @@ def plan_tiles(
     )
 
 
-def needed_bytes(tiles: Tiles, channels: int, network: nn.Module, refined: bool = False) -> float:
+def needed_bytes(tiles: Tiles, channels: int, network: nn.Module, after_bytes: int = 0) -> float:
     """Bytes that predicting takes at its peak; tiles want norms of the whole first, if the network has any."""
     everywhere, at_once = float(np.prod(tiles.shape)), float(np.prod(tiles.size))
     wide = number_format(torch.device("cpu")) != torch.bfloat16
@@ -59,7 +59,7 @@ def needed_bytes(tiles: Tiles, channels: int, network: nn.Module, refined: bool 
     probabilities = PROBABILITY_BYTES * channels * (everywhere + (at_once if len(tiles) > 1 else 0))
     first = encoding * everywhere if has_norms(network) else 0
     fixed = FIXED_BYTES + (FLOAT32_BYTES if wide else 0)
-    after = (PROBABILITY_BYTES * channels + REFINE_BYTES) * everywhere if refined else 0
+    after = (PROBABILITY_BYTES * channels + after_bytes) * everywhere if after_bytes else 0
     return fixed + IMAGE_BYTES * everywhere + max(first, encoding * at_once + probabilities, after)
 
 

@@ -47,10 +47,15 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
     if len(places(model, sets)) < len(label_set(REFINED)) - 1:
         beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == len(label_set(REFINED)) - 1
         found.append(HEALTHY if beside else REFINED)
-    if model.reaches(OUTER) and any(model.merge(name).apply(np.array(BONES)).any() for name in sets):
+    if tells_around(model, sets):
         outer = set(places(model, [OUTER], OUTER)) - set(places(model, sets, OUTER))
         found += [OUTER] if outer else []
     return found
+
+
+def tells_around(model: Model, sets: Iterable[str]) -> bool:
+    """Whether one of the label sets tells tissues around the brain, and the model knows those that are parted."""
+    return model.reaches(OUTER) and any(model.merge(name).apply(np.array(BONES)).any() for name in sets)
 
 
 def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -> None:

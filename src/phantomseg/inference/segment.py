@@ -9,11 +9,11 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.checks import LARGEST_MM, SMALLEST_MM
 from phantomseg.image.image import Image
-from phantomseg.inference.memory import plan_tiles
+from phantomseg.inference.memory import AROUND_BYTES, REFINE_BYTES, plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
-from phantomseg.inference.refine import THICK_MM, refine, sets_to_refine
+from phantomseg.inference.refine import THICK_MM, refine, sets_to_refine, tells_around
 from phantomseg.inference.restore import restore
 from phantomseg.inference.tissues import REFINED
 from phantomseg.inference.topology import keep_largest
@@ -81,7 +81,8 @@ def segment(
     left = available_bytes(model.device) if most_bytes is None else most_bytes - used_bytes()
     i, j, k = prepared.grid.shape
     channels = sum(len(model.label_set(name)) for name in sets)
-    tiles = plan_tiles((i, j, k), channels, model.network, left, refined)
+    after_bytes = (AROUND_BYTES if tells_around(model, wanted) else REFINE_BYTES) if refined else 0
+    tiles = plan_tiles((i, j, k), channels, model.network, left, after_bytes)
     predicted = predict(model, prepared.image, sets, flip, prepared.middle, tiles)
     probabilities = dict(zip(sets, predicted.sets, strict=True))
     seen = (slice(None), *prepared.inside)

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import command
+import numpy as np
 import torch
 
-from phantomseg.network.model import load_model, save_model
+from phantomseg.labels import label_set
+from phantomseg.network.model import Model, build_network, load_model, save_model
 from phantomseg.network.scale_invariant import filter_norms
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "average_models.py"
@@ -44,3 +46,23 @@ def test_models_of_different_sizes_are_refused(tmp_path: Path) -> None:
     done = script(tmp_path / "tiny", "head", "-o", tmp_path / "mean")
     assert done.returncode != 0 and "differ in label set or size" in done.stderr
     assert not (tmp_path / "mean").exists()
+
+
+@torch.no_grad()
+def test_earlier_model_takes_what_is_new_from_the_first(tmp_path: Path) -> None:
+    labels = label_set("head")
+    config = {"features": [4, 8], "convolutions": [1, 1], "detail": 2}
+    older = labels.only([label.id for label in labels.labels if not label.parent])
+    for name, chosen in (("new", labels), ("old", older)):
+        network = build_network("fast", {**config, "classes": len(chosen)})
+        network.classify.weight.copy_(torch.arange(len(chosen)).view(-1, 1, 1, 1, 1).expand_as(network.classify.weight))
+        save_model(tmp_path / name, Model(network, chosen))
+    done = script(tmp_path / "new", tmp_path / "old", "-o", tmp_path / "mean")
+    assert done.returncode == 0, done.stderr
+    rows = load_model(tmp_path / "mean").network.classify.weight.flatten(1)[:, 0]
+    (white, lesion), before = (
+        labels.index_of_ids(np.array([2, 25])).tolist(),
+        older.names.index("left cerebral white matter"),
+    )
+    assert float(rows[white]) == (white + before) / 2
+    assert float(rows[lesion]) == (white + before) / 2 + (lesion - white)

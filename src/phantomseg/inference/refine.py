@@ -19,15 +19,16 @@ from phantomseg.image.grid import content_box
 from phantomseg.inference.hyperintense import move_hyperintense
 from phantomseg.inference.mixture import DOMINANT, posterior
 from phantomseg.inference.tissues import BONES, FAINT, OUTER, REFINED, Part, Sets, add_gains, by_side, places, summed
-from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
 HEALTHY = "healthy"  # of those that `freesurfer` mixes with others: white matter and lesions, ventricles and plexus
 WHITE, FLUID = (2, 41), (24,)
-PARTS: tuple[Part, ...] = (  # values of tissues that are parted together; pairs are left, right
+PARTS: tuple[
+    Part, ...
+] = (  # values of tissues that are parted together; left, right in turn, plexus with its ventricle
     (WHITE, (3, 42), FLUID),
     ((7, 46), (8, 47), FLUID),
-    (WHITE, (4, 43), (5, 44), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
+    (WHITE, (4, 43, 31, 63), (5, 44, 137, 164), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
 )
 AROUND: Part = (FLUID, (520,), BONES, (3, 42), (30, 62, 502, 514), (506, 507, 512, 530))
 UNMOVED = "intracranial"  # its volume shall not depend on what is asked for beside it
@@ -44,8 +45,9 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
     (['refined', 'outer'], [])
     """
     found: list[str] = []
-    if len(places(model, sets)) < len(label_set(REFINED)) - 1:
-        beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == len(label_set(REFINED)) - 1
+    everything = len(places(model, [REFINED]))
+    if len(places(model, sets)) < everything:
+        beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == everything
         found.append(HEALTHY if beside else REFINED)
     if tells_around(model, sets):
         outer = set(places(model, [OUTER], OUTER)) - set(places(model, sets, OUTER))
@@ -73,7 +75,8 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
     for part in PARTS:
         if not share_moved and FLUID not in part:
             continue  # all of it would stay
-        _refine_part(part, channels, sets, image, model, share_moved)
+        known = tuple(tuple(value for value in ids if value in channels) for ids in part)
+        _refine_part(known, channels, sets, image, model, share_moved)
     outer = places(model, sets, OUTER) if model.reaches(OUTER) else {}
     channels |= {value: sets[name][channel] for value, (name, channel) in outer.items()}
     if share_moved and all(value in channels for ids in AROUND for value in ids):
@@ -98,7 +101,7 @@ def _refine_part(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     prior = torch.stack([summed(channels[value][box] for value in ids) for ids in part])
     where, before, after = posterior(prior, image[box])
-    otherwise = _without_fluid(before, after) if part in PARTS and FLUID in part else before
+    otherwise = _without_fluid(before, after) if part != AROUND and FLUID in part else before
     after = share_moved * after + (1 - share_moved) * otherwise
     sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
     changes = [new - one for new, one in zip(by_side(part, sides, after), sides, strict=True)]

@@ -14,10 +14,11 @@ from phantomseg.network.model import Model
 REFINED = "refined"  # label set of all tissues of the brain whose boundaries are refined
 OUTER = "outer"  # of those around it
 BONES = (515, 516)
+SIDED = frozenset(label.id for label in label_set(REFINED).labels if label.side)
 LESIONS = frozenset((25, 57))
 FAINT = 1e-2  # weight of the sides of all tissues in those of one
 Sets = Mapping[str, torch.Tensor]  # probabilities of each label set, (C, I, J, K)
-Part = tuple[tuple[int, ...], ...]  # values of tissues; pairs are left, right
+Part = tuple[tuple[int, ...], ...]  # values of tissues; left and right in turn where there are sides
 
 
 def places(model: Model, sets: Iterable[str], tissues: str = REFINED) -> dict[int, tuple[str, int]]:
@@ -67,9 +68,9 @@ def summed(channels: Iterable[torch.Tensor]) -> torch.Tensor:
 
 def by_side(part: Part, sides: list[torch.Tensor], tissue: torch.Tensor) -> list[torch.Tensor]:
     """Probabilities of the tissues (T, N) parted as before; a tissue that was not there, as the others are."""
-    paired = [len(ids) == 2 and ids != BONES for ids in part]
-    around = FAINT * torch.stack([one for one, pair in zip(sides, paired, strict=True) if pair]).sum(
-        0
-    )  # left and right
-    shares = [one + around if pair else one + FAINT for one, pair in zip(sides, paired, strict=True)]
+    sided = [ids[0] in SIDED for ids in part]
+    around = FAINT * torch.stack([one[:2] for one, both in zip(sides, sided, strict=True) if both]).sum(0)
+    shares = [
+        torch.cat([one[:2] + around, one[2:]]) if both else one + FAINT for one, both in zip(sides, sided, strict=True)
+    ]
     return [new * share / share.sum(0).clamp(min=1e-9) for new, share in zip(tissue, shares, strict=True)]

@@ -26,6 +26,7 @@ from phantomseg.image.files import write_atomically
 from phantomseg.inference.predict import predict
 from phantomseg.inference.quality import FEATURES, LEAST_LOSS, SMALLEST_MM3, Signs, design, log_share, logit, read_signs
 from phantomseg.inference.refine import refine
+from phantomseg.inference.restore import highest
 from phantomseg.inference.tables import write_json
 from phantomseg.inference.tissues import REFINED
 from phantomseg.inference.topology import keep_largest
@@ -131,7 +132,7 @@ def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.nd
         agreement = None if predicted.agreements is None else predicted.agreements[offset : offset + len(labels)]
         offset += len(labels)
         signs = read_signs(probabilities, share, agreement, model.spacing_mm**3)
-        counts = overlap(probabilities.argmax(0).numpy(), true, np.arange(1, len(labels)))
+        counts = overlap(highest(probabilities).numpy(), true, np.arange(1, len(labels)))
         dice = np.where(counts.reference >= LEAST_VOXELS, counts.dice, np.nan)
         found[name] = {**vars(signs), "dice": dice, "true_mm3": counts.reference * model.spacing_mm**3}
     return found

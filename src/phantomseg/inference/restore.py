@@ -78,11 +78,20 @@ def _most_probable(probabilities: torch.Tensor, places: list[np.ndarray]) -> np.
         return np.full([len(place) for place in places], int(present[0]) if len(present) else 0, dtype=np.uint8)
     from_box = [place - start for place, start in zip(places, low, strict=True)]
     value = _interpolated(near.index_select(0, present).float(), from_box)
-    best, chosen = value[0], torch.full(value.shape[1:], int(present[0]), dtype=torch.uint8)
-    for channel, candidate in zip(present[1:].tolist(), value[1:], strict=True):  # argmax would stride over memory
+    return present.to(torch.uint8)[highest(value).long()].numpy()
+
+
+def highest(values: torch.Tensor) -> torch.Tensor:
+    """Index of the highest of the values (C, ...), the first one among equals, uint8; argmax strides over memory.
+
+    >>> highest(torch.tensor([[0.5, 0.2], [0.5, 0.3]])).tolist()
+    [0, 1]
+    """
+    best, chosen = values[0], torch.zeros(values.shape[1:], dtype=torch.uint8)
+    for channel, candidate in enumerate(values[1:], start=1):
         chosen.masked_fill_(candidate > best, channel)
         best = torch.maximum(best, candidate)
-    return chosen.numpy()
+    return chosen
 
 
 def _interpolated(value: torch.Tensor, places: list[np.ndarray]) -> torch.Tensor:

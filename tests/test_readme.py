@@ -105,22 +105,25 @@ def test_shipped_model_is_small_and_what_the_default_names() -> None:
     assert "head" in model_names()
     folder = resources.files("phantomseg.models") / "head"
     assert sum(path.stat().st_size for path in Path(str(folder)).iterdir()) <= 16e6
-    assert find_model().labels.name == "head"
-    strip_folder = resources.files("phantomseg.models") / "shapes"
-    assert sum(path.stat().st_size for path in Path(str(strip_folder)).iterdir()) <= 8e6
+    assert find_model().labels == label_set("head")
+    for name in ("universal", "shapes"):
+        strip_folder = resources.files("phantomseg.models") / name
+        assert sum(path.stat().st_size for path in Path(str(strip_folder)).iterdir()) <= 8e6
+    assert find_model("universal").labels == label_set("border")
     assert find_model("strip").labels == find_model("shapes").labels == label_set("border").only([0, 1, 2])
     assert {command.name for command in app.registered_commands} == {
         "segment", "strip", "inspect", "synthesize", "prepare", "train", "evaluate", "study", "card", "doctor",
     }  # fmt: skip
 
 
-def test_shipped_model_strips_the_mni_average_in_any_contrast() -> None:
-    scan = mni_average()
+@pytest.mark.parametrize("name", ["universal", "shapes"])
+def test_shipped_models_strip_the_mni_average_in_any_contrast(name: str) -> None:
+    scan, model = mni_average(), find_model(name)
     inside = ndimage.binary_fill_holes(scan.voxels > 0)
     for voxels in (scan.voxels, np.where(inside, scan.voxels.max() - scan.voxels, 0)):
-        found = strip(scan.with_voxels(voxels), find_model("shapes"), fluid="sulci").image.voxels > 0
+        found = strip(scan.with_voxels(voxels), model, fluid="sulci").image.voxels > 0
         assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
-    assert np.array_equal(strip(scan, find_model("shapes")).image.voxels > 0, inside)  # it was stripped before
+    assert np.array_equal(strip(scan, model).image.voxels > 0, inside)  # it was stripped before
 
 
 def test_shipped_model_segments_the_mni_average_with_sides_where_they_belong() -> None:

@@ -124,6 +124,7 @@ def test_sets_that_come_from_the_head() -> None:
         "lesions",
         "mask",
         "outer",
+        "plexus",
         "refined",
         "siam",
         "tissue",

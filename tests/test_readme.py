@@ -96,6 +96,7 @@ def test_label_set_table_counts_right() -> None:
         "matter",
         "healthy",
         "refined",
+        "plexus",
         "outer",
     }
     assert set(rows) == set(label_set_names()) - not_shown

@@ -18,7 +18,20 @@ import torch
 from phantomseg.image.grid import content_box
 from phantomseg.inference.hyperintense import move_hyperintense
 from phantomseg.inference.mixture import DOMINANT, posterior
-from phantomseg.inference.tissues import BONES, FAINT, OUTER, REFINED, Part, Sets, add_gains, by_side, places, summed
+from phantomseg.inference.tissues import (
+    BONES,
+    FAINT,
+    OUTER,
+    PLEXUS,
+    REFINED,
+    Part,
+    Sets,
+    add_gains,
+    by_side,
+    places,
+    summed,
+)
+from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
 HEALTHY = "healthy"  # of those that `freesurfer` mixes with others: white matter and lesions, ventricles and plexus
@@ -42,17 +55,20 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
 
     >>> from phantomseg.models import find_model
     >>> sets_to_refine(find_model("head"), ["siam"]), sets_to_refine(find_model("head"), ["head"])
-    (['refined', 'outer'], [])
+    (['refined', 'plexus', 'outer'], [])
     """
     found: list[str] = []
-    everything = len(places(model, [REFINED]))
+    everything = len(label_set(REFINED)) - 1
     if len(places(model, sets)) < everything:
         beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == everything
         found.append(HEALTHY if beside else REFINED)
-    if tells_around(model, sets):
-        outer = set(places(model, [OUTER], OUTER)) - set(places(model, sets, OUTER))
-        found += [OUTER] if outer else []
-    return found
+    wanted = [PLEXUS, OUTER] if tells_around(model, sets) else [PLEXUS]
+    return found + [name for name in wanted if _lacking(model, sets, name)]
+
+
+def _lacking(model: Model, sets: Iterable[str], name: str) -> bool:
+    """Whether the model knows all tissues of a set, and the others do not tell all of them."""
+    return model.reaches(name) and len(places(model, sets, name)) < len(label_set(name)) - 1
 
 
 def tells_around(model: Model, sets: Iterable[str]) -> bool:
@@ -70,18 +86,17 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
         thick: whether only white matter and cortex are parted, and fluid, ventricles and nuclei stay as they are; this
             also holds where the image is smooth, as scans with thick slices are that were interpolated.
     """
-    channels = {value: sets[name][channel] for value, (name, channel) in places(model, sets).items()}
+    known = [places(model, sets, name) for name in (REFINED, PLEXUS, OUTER) if model.reaches(name)]
+    channels = {value: sets[name][channel] for one in known for value, (name, channel) in one.items()}
     share_moved = 0.0 if thick else _share_moved([channels[value] for ids in PARTS[0] for value in ids], image)
     for part in PARTS:
         if not share_moved and FLUID not in part:
             continue  # all of it would stay
-        known = tuple(tuple(value for value in ids if value in channels) for ids in part)
-        _refine_part(known, channels, sets, image, model, share_moved)
-    outer = places(model, sets, OUTER) if model.reaches(OUTER) else {}
-    channels |= {value: sets[name][channel] for value, (name, channel) in outer.items()}
+        told = tuple(tuple(value for value in ids if value in channels) for ids in part)
+        _refine_part(told, channels, sets, image, model, share_moved)
     if share_moved and all(value in channels for ids in AROUND for value in ids):
-        told = {name: found for name, found in sets.items() if name != UNMOVED}
-        _refine_part(AROUND, channels, told, image, model, share_moved)
+        moved = {name: found for name, found in sets.items() if name != UNMOVED}
+        _refine_part(AROUND, channels, moved, image, model, share_moved)
     move_hyperintense(sets, image, model)
 
 

@@ -12,6 +12,7 @@ from phantomseg.labels.merge import Merge
 from phantomseg.network.model import Model
 
 REFINED = "refined"  # label set of all tissues of the brain whose boundaries are refined
+PLEXUS = "plexus"  # of those that newer models tell from ventricles
 OUTER = "outer"  # of those around it
 BONES = (515, 516)
 SIDED = frozenset(label.id for label in label_set(REFINED).labels if label.side)

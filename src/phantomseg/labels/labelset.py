@@ -184,7 +184,7 @@ def label_set_names() -> list[str]:
     """Names of all shipped label sets.
 
     >>> ", ".join(name for name in label_set_names() if name > "h")
-    'head, healthy, intracranial, lesions, manual, mask, matter, outer, refined, shapes, siam, tissue'
+    'head, healthy, intracranial, lesions, manual, mask, matter, outer, plexus, refined, shapes, siam, tissue'
     """
     names = (path.name.removesuffix(".csv") for path in _TABLES.iterdir() if path.name.endswith(".csv"))
     return sorted(name for name in names if "_to_" not in name)

@@ -132,7 +132,7 @@ def _sample(model: Model, batch: Batch, flip: bool) -> dict[str, dict[str, np.nd
         agreement = None if predicted.agreements is None else predicted.agreements[offset : offset + len(labels)]
         offset += len(labels)
         signs = read_signs(probabilities, share, agreement, model.spacing_mm**3)
-        counts = overlap(highest(probabilities).numpy(), true, np.arange(1, len(labels)))
+        counts = overlap(highest(probabilities, range(len(labels))).numpy(), true, np.arange(1, len(labels)))
         dice = np.where(counts.reference >= LEAST_VOXELS, counts.dice, np.nan)
         found[name] = {**vars(signs), "dice": dice, "true_mm3": counts.reference * model.spacing_mm**3}
     return found

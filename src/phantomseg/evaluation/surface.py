@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from phantomseg.errors import LabelError
 from phantomseg.evaluation.surfels import corner_areas_mm2, neighbourhoods
-from phantomseg.image.grid import content_box
+from phantomseg.image.grid import content_slices
 
 ELEMENTS = ("corners", "voxels")
 NEAR = 2  # voxels around an element that are looked at before a search tree is asked
@@ -114,8 +114,7 @@ def surface_distances(
     if not (predicted.any() and reference.any()):
         missing = [np.full(int(mask.any()), np.inf) for mask in (predicted, reference)]
         return SurfaceDistances(*missing)
-    low, high = content_box(predicted | reference)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = content_slices(predicted | reference)
     if elements == "voxels":
         outlines = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (predicted, reference)]
         return SurfaceDistances(*_between(outlines, spacing_mm))

@@ -136,3 +136,16 @@ def content_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low.append(hits[0])
         high.append(hits[-1] + 1)
     return np.array(low), np.array(high)
+
+
+def content_slices(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """Slices of the box around the true voxels, with a margin as far as the grid reaches.
+
+    >>> mask = np.zeros((4, 4, 4), bool); mask[1:3, 2, 0:2] = True
+    >>> mask[content_slices(mask)].shape, mask[content_slices(mask, 1)].shape
+    ((2, 1, 2), (4, 3, 3))
+    """
+    low, high = content_box(mask)
+    return tuple(
+        slice(max(a - margin, 0), min(b + margin, size)) for a, b, size in zip(low, high, mask.shape, strict=True)
+    )

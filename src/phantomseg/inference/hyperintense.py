@@ -12,13 +12,24 @@ import numpy as np
 import torch
 
 from phantomseg.image.distance import squared_distance
-from phantomseg.image.grid import content_box
+from phantomseg.image.grid import content_slices
 from phantomseg.inference.mixture import DOMINANT, local_gaussians, pooled
-from phantomseg.inference.tissues import Sets, add_gains, lesion_channels, places, summed
+from phantomseg.inference.tissues import (
+    CORTEX,
+    FLUID,
+    LESION,
+    REFINED,
+    WHITE,
+    Sets,
+    add_gains,
+    at_voxels,
+    channels_of,
+    lesion_channels,
+    summed,
+)
 from phantomseg.network.model import Model
 
-WHITE, CORTEX, LESION = (2, 41), (3, 42), (25, 57)
-FLUIDS = (4, 43, 24)
+DARK = (4, 43, *FLUID)  # in FLAIR
 SURE = 0.8  # probability of voxels that tell how bright a tissue is
 CLOSED_VOXELS = 3  # radius of gaps in the white matter that may hold lesions
 LEAST_STDS, ABOVE_CORTEX_STDS = 3.5, 2.0  # of white matter, above its mean and above that of cortex
@@ -39,19 +50,16 @@ def move_hyperintense(sets: Sets, image: torch.Tensor, model: Model) -> None:
         model: that the probabilities are of.
     """
     lesions = lesion_channels(model, sets)
-    tissues = places(model, sets)
-    if not lesions or not all(value in tissues for value in (*WHITE, *CORTEX, *FLUIDS)):
+    channels = channels_of(model, sets, [REFINED])
+    if not lesions or not all(value in channels for value in (*WHITE, *CORTEX, *DARK)):
         return
-    channels = {value: sets[name][channel] for value, (name, channel) in tissues.items()}
     white = summed(channels[value] for value in WHITE)
     if not (white > SURE).any():
         return
-    low, high = content_box((white > SURE).numpy())
-    low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, white.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = content_slices((white > SURE).numpy(), MARGIN_VOXELS)
     lesion = summed(sets[name][channel][box] for name, channel in lesions)
     white, image = white[box], image[box]
-    cortex, fluid = (summed(channels[value][box] for value in values) for values in (CORTEX, FLUIDS))
+    cortex, fluid = (summed(channels[value][box] for value in values) for values in (CORTEX, DARK))
     if not _like_flair(image, white, cortex, fluid):
         return
     allowed = white + cortex + lesion > DOMINANT
@@ -105,9 +113,7 @@ def _move(
     model: Model,
 ) -> None:
     """Make lesion of all white matter and cortex at some voxels (N,) of a box."""
-    part = (WHITE, CORTEX)
-    sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
-    gained = sides[0] + sides[1]  # left, right
+    white, cortex = at_voxels(channels, (WHITE, CORTEX), box, where)
+    changes = [-white, -cortex, white + cortex]  # left, right
     for name, probabilities in sets.items():
-        changes = [-sides[0], -sides[1], gained]
-        add_gains(changes, (*part, LESION), model.merge(name), probabilities[(slice(None), *box)], where)
+        add_gains(changes, (WHITE, CORTEX, LESION), model.merge(name), probabilities[(slice(None), *box)], where)

@@ -3,9 +3,9 @@
 The network says what lies where; how far exactly a tissue reaches, the scan knows better. Near the boundaries of the
 tissues below the network's probabilities are the prior of a Gaussian mixture, whose means and variances are those of
 the tissues around (expectation maximisation as in doi:10.1016/j.neuroimage.2005.02.018, with local Gaussians, without
-registration). Where contrast is lost in noise, the prior stays. Those around the brain are parted
-where a label set that is asked for tells them. Thalamus, ventral DC and brain-stem are left out, as
-their white matter blurs their boundaries.
+registration). Where contrast is lost in noise, the prior stays. Tissues around the brain are parted where a label set
+that is asked for tells them. Thalamus, ventral DC and brain-stem are left out, as their white matter blurs their
+boundaries.
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from phantomseg.image.grid import content_box
+from phantomseg.image.grid import content_slices
 from phantomseg.inference.hyperintense import move_hyperintense
 from phantomseg.inference.mixture import DOMINANT, posterior
 from phantomseg.inference.tissues import (
     BONES,
+    CORTEX,
     FAINT,
+    FLUID,
     OUTER,
     PLEXUS,
     REFINED,
+    WHITE,
     Part,
     Sets,
     add_gains,
+    at_voxels,
     by_side,
+    channels_of,
     places,
     summed,
 )
@@ -35,15 +40,13 @@ from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
 HEALTHY = "healthy"  # of those that `freesurfer` mixes with others: white matter and lesions, ventricles and plexus
-WHITE, FLUID = (2, 41), (24,)
-PARTS: tuple[
-    Part, ...
-] = (  # values of tissues that are parted together; left, right in turn, plexus with its ventricle
-    (WHITE, (3, 42), FLUID),
+# values of tissues that are parted together; left and right in turn, plexus with its ventricle
+PARTS: tuple[Part, ...] = (
+    (WHITE, CORTEX, FLUID),
     ((7, 46), (8, 47), FLUID),
     (WHITE, (4, 43, 31, 63), (5, 44, 137, 164), (11, 50), (12, 51), (13, 52), (17, 53), (26, 58)),
 )
-AROUND: Part = (FLUID, (520,), BONES, (3, 42), (30, 62, 502, 514), (506, 507, 512, 530))
+AROUND: Part = (FLUID, (520,), BONES, CORTEX, (30, 62, 502, 514), (506, 507, 512, 530))
 UNMOVED = "intracranial"  # its volume shall not depend on what is asked for beside it
 THICK_MM = 2.0  # voxels that are longer hold several tissues
 SMOOTH = (0.865, 0.905)  # smoothness of images where fluid and nuclei begin to stay as they are, and do
@@ -86,8 +89,7 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
         thick: whether only white matter and cortex are parted, and fluid, ventricles and nuclei stay as they are; this
             also holds where the image is smooth, as scans with thick slices are that were interpolated.
     """
-    known = [places(model, sets, name) for name in (REFINED, PLEXUS, OUTER) if model.reaches(name)]
-    channels = {value: sets[name][channel] for one in known for value, (name, channel) in one.items()}
+    channels = channels_of(model, sets, (REFINED, PLEXUS, OUTER))
     share_moved = 0.0 if thick else _share_moved([channels[value] for ids in PARTS[0] for value in ids], image)
     for part in PARTS:
         if not share_moved and FLUID not in part:
@@ -111,14 +113,12 @@ def _refine_part(
     inside = summed(channels[value] for ids in part if ids not in (WHITE, FLUID) for value in ids) > DOMINANT
     if not inside.any():
         return
-    low, high = content_box(inside.numpy())
-    low, high = np.maximum(low - MARGIN_VOXELS, 0), np.minimum(high + MARGIN_VOXELS, inside.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = content_slices(inside.numpy(), MARGIN_VOXELS)
     prior = torch.stack([summed(channels[value][box] for value in ids) for ids in part])
     where, before, after = posterior(prior, image[box])
     otherwise = _without_fluid(before, after) if part != AROUND and FLUID in part else before
     after = share_moved * after + (1 - share_moved) * otherwise
-    sides = [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
+    sides = at_voxels(channels, part, box, where)
     changes = [new - one for new, one in zip(by_side(part, sides, after), sides, strict=True)]
     for name, found in sets.items():
         add_gains(changes, part, model.merge(name), found[(slice(None), *box)], where)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import nibabel as nib
 import numpy as np
 import torch
 
-from phantomseg.image.grid import Grid, content_box, contiguous
+from phantomseg.image.grid import Grid, content_slices, contiguous
 from phantomseg.image.image import Image
 from phantomseg.inference.prepare import Prepared
 from phantomseg.labels import LabelSet
@@ -51,10 +51,9 @@ def restored_probability(probability: torch.Tensor, prepared: Prepared, outside:
 
 def restored(field: torch.Tensor, prepared: Prepared, outside: float) -> np.ndarray:
     """Values (I, J, K) of the network's grid on the scan's own, float32, `outside` where the network did not look."""
-    low, high = content_box((field != outside).numpy())
-    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, field.shape)  # a voxel farther, all is `outside`
-    near = field[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    places = [place - a for place, a in zip(places_on(prepared.grid, prepared.canonical), low, strict=True)]
+    box = content_slices((field != outside).numpy(), margin=1)  # a voxel farther, all is `outside`
+    near = field[box]
+    places = [place - s.start for place, s in zip(places_on(prepared.grid, prepared.canonical), box, strict=True)]
     inside = [_inside(place, size) for place, size in zip(places, near.shape, strict=True)]
     value = _interpolated(near[None].float(), [place[slice(*ends)] for place, ends in zip(places, inside, strict=True)])
     voxels = np.full(prepared.canonical.shape, outside, dtype=np.float32)
@@ -78,17 +77,17 @@ def _most_probable(probabilities: torch.Tensor, places: list[np.ndarray]) -> np.
         return np.full([len(place) for place in places], int(present[0]) if len(present) else 0, dtype=np.uint8)
     from_box = [place - start for place, start in zip(places, low, strict=True)]
     value = _interpolated(near.index_select(0, present).float(), from_box)
-    return present.to(torch.uint8)[highest(value).long()].numpy()
+    return highest(value, present.tolist()).numpy()
 
 
-def highest(values: torch.Tensor) -> torch.Tensor:
-    """Index of the highest of the values (C, ...), the first one among equals, uint8; argmax strides over memory.
+def highest(values: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
+    """Channel of the highest of the values (C, ...), the first one among equals, uint8; argmax strides over memory.
 
-    >>> highest(torch.tensor([[0.5, 0.2], [0.5, 0.3]])).tolist()
-    [0, 1]
+    >>> highest(torch.tensor([[0.5, 0.2], [0.5, 0.3]]), [4, 7]).tolist()
+    [4, 7]
     """
-    best, chosen = values[0], torch.zeros(values.shape[1:], dtype=torch.uint8)
-    for channel, candidate in enumerate(values[1:], start=1):
+    best, chosen = values[0], torch.full(values.shape[1:], channels[0], dtype=torch.uint8)
+    for channel, candidate in zip(channels[1:], values[1:], strict=True):
         chosen.masked_fill_(candidate > best, channel)
         best = torch.maximum(best, candidate)
     return chosen

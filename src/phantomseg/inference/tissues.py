@@ -14,9 +14,8 @@ from phantomseg.network.model import Model
 REFINED = "refined"  # label set of all tissues of the brain whose boundaries are refined
 PLEXUS = "plexus"  # of those that newer models tell from ventricles
 OUTER = "outer"  # of those around it
-BONES = (515, 516)
+WHITE, CORTEX, FLUID, BONES, LESION = (2, 41), (3, 42), (24,), (515, 516), (25, 57)
 SIDED = frozenset(label.id for label in label_set(REFINED).labels if label.side)
-LESIONS = frozenset((25, 57))
 FAINT = 1e-2  # weight of the sides of all tissues in those of one
 Sets = Mapping[str, torch.Tensor]  # probabilities of each label set, (C, I, J, K)
 Part = tuple[tuple[int, ...], ...]  # values of tissues; left and right in turn where there are sides
@@ -30,10 +29,23 @@ def places(model: Model, sets: Iterable[str], tissues: str = REFINED) -> dict[in
     return {values[c]: held[sources] for c, sources in wanted.items() if c and sources in held}
 
 
+def channels_of(model: Model, sets: Sets, names: Iterable[str]) -> dict[int, torch.Tensor]:
+    """Probabilities (I, J, K) of each tissue of some label sets that the model knows and has a channel of its own."""
+    known = [places(model, sets, name) for name in names if model.reaches(name)]
+    return {value: sets[name][channel] for one in known for value, (name, channel) in one.items()}
+
+
+def at_voxels(
+    channels: Mapping[int, torch.Tensor], part: Part, box: tuple[slice, ...], where: torch.Tensor
+) -> list[torch.Tensor]:
+    """Probabilities at some voxels (N,) of a box, float32, (values, N) for each tissue."""
+    return [torch.stack([channels[value][box].reshape(-1)[where] for value in ids]).float() for ids in part]
+
+
 def lesion_channels(model: Model, sets: Iterable[str]) -> list[tuple[str, int]]:
     """Set and channels that hold nothing but lesions of the white matter, none where no set has any."""
     for name in sets:
-        found = [channel for channel, sources in _sources(model, name).items() if sources <= LESIONS]
+        found = [channel for channel, sources in _sources(model, name).items() if sources <= set(LESION)]
         if found:
             return [(name, channel) for channel in found]
     return []
@@ -47,7 +59,7 @@ def _sources(model: Model, name: str) -> dict[int, frozenset[int]]:
 
 
 def add_gains(changes: list[torch.Tensor], part: Part, merged: Merge, found: torch.Tensor, where: torch.Tensor) -> None:
-    """Add what each tissue has gained, (1 or 2, N) each, to the channels that hold it."""
+    """Add what each tissue has gained, (values, N) each, to the channels that hold it."""
     sums: dict[int, torch.Tensor] = {}
     for ids, change in zip(part, changes, strict=True):
         for channel, one in zip(merged.target.index_of_ids(merged.apply(np.array(ids))).tolist(), change, strict=True):

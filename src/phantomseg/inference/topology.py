@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from phantomseg.image.grid import content_box
+from phantomseg.image.grid import content_slices
 from phantomseg.labels import LabelSet
 
 LEAST_PROBABILITY = 0.25
@@ -30,8 +30,7 @@ def keep_largest(probabilities: torch.Tensor, labels: LabelSet) -> np.ndarray:
         found = mask.numpy()
         if not found.any():
             continue
-        low, high = content_box(found)
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        box = content_slices(found)
         pieces, count = cc3d.connected_components(found[box], connectivity=6, return_N=True)
         if count < 2:
             continue

@@ -105,10 +105,11 @@ def test_fluid_stays_where_thick_slices_were_interpolated() -> None:
 
 
 def test_least_sets_that_tell_every_tissue() -> None:
-    assert sets_to_refine(MODEL, ["freesurfer", "intracranial"]) == ["healthy", "plexus"]
+    assert sets_to_refine(MODEL, ["freesurfer", "intracranial"]) == ["healthy"]
     assert sets_to_refine(MODEL, ["head"]) == []
-    assert sets_to_refine(MODEL, ["brain"]) == [REFINED, "plexus"]
-    assert sets_to_refine(MODEL, ["siam", "brain"]) == sets_to_refine(MODEL, ["tissue"]) == [REFINED, "plexus", OUTER]
+    assert sets_to_refine(MODEL, ["brain"]) == [REFINED]
+    assert sets_to_refine(MODEL, ["siam", "brain"]) == sets_to_refine(MODEL, ["tissue"]) == [REFINED, OUTER]
+    assert sets_to_refine(MODEL, ["lesions"]) == [REFINED, "plexus"]
     assert sets_to_refine(MODEL, ["siam", "head"]) == sets_to_refine(MODEL, ["freesurfer", "head"]) == []
     older = dataclasses.replace(MODEL, labels=label_set("head").only(OLDER))
     assert sets_to_refine(older, ["freesurfer"]) == []  # it knows no lesions

@@ -18,7 +18,6 @@ from phantomseg.inference.tissues import (
     CORTEX,
     FLUID,
     LESION,
-    REFINED,
     WHITE,
     Sets,
     add_gains,
@@ -50,7 +49,7 @@ def move_hyperintense(sets: Sets, image: torch.Tensor, model: Model) -> None:
         model: that the probabilities are of.
     """
     lesions = lesion_channels(model, sets)
-    channels = channels_of(model, sets, [REFINED])
+    channels = channels_of(model, sets)
     if not lesions or not all(value in channels for value in (*WHITE, *CORTEX, *DARK)):
         return
     white = summed(channels[value] for value in WHITE)

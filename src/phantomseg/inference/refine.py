@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 
 from phantomseg.image.grid import content_slices
@@ -23,7 +22,6 @@ from phantomseg.inference.tissues import (
     CORTEX,
     FAINT,
     FLUID,
-    OUTER,
     PLEXUS,
     REFINED,
     WHITE,
@@ -35,11 +33,12 @@ from phantomseg.inference.tissues import (
     channels_of,
     places,
     summed,
+    told_tissues,
 )
 from phantomseg.labels import label_set
 from phantomseg.network.model import Model
 
-HEALTHY = "healthy"  # of those that `freesurfer` mixes with others: white matter and lesions, ventricles and plexus
+HEALTHY = "healthy"  # of white matter alone, which `freesurfer` mixes with lesions
 # values of tissues that are parted together; left and right in turn, plexus with its ventricle
 PARTS: tuple[Part, ...] = (
     (WHITE, CORTEX, FLUID),
@@ -58,25 +57,13 @@ def sets_to_refine(model: Model, sets: Iterable[str]) -> list[str]:
 
     >>> from phantomseg.models import find_model
     >>> sets_to_refine(find_model("head"), ["siam"]), sets_to_refine(find_model("head"), ["head"])
-    (['refined', 'plexus', 'outer'], [])
+    (['refined', 'outer'], [])
     """
-    found: list[str] = []
-    everything = len(label_set(REFINED)) - 1
-    if len(places(model, sets)) < everything:
-        beside = model.reaches(HEALTHY) and len(places(model, [*sets, HEALTHY])) == everything
-        found.append(HEALTHY if beside else REFINED)
-    wanted = [PLEXUS, OUTER] if tells_around(model, sets) else [PLEXUS]
-    return found + [name for name in wanted if _lacking(model, sets, name)]
-
-
-def _lacking(model: Model, sets: Iterable[str], name: str) -> bool:
-    """Whether the model knows all tissues of a set, and the others do not tell all of them."""
-    return model.reaches(name) and len(places(model, sets, name)) < len(label_set(name)) - 1
-
-
-def tells_around(model: Model, sets: Iterable[str]) -> bool:
-    """Whether one of the label sets tells tissues around the brain, and the model knows those that are parted."""
-    return model.reaches(OUTER) and any(model.merge(name).apply(np.array(BONES)).any() for name in sets)
+    told = told_tissues(model, sets)
+    apart = set(label_set(PLEXUS).ids.tolist()) if PLEXUS in told else set()
+    missing = set(label_set(REFINED).ids.tolist()) - {0} - apart - set(places(model, sets))
+    found = [HEALTHY if missing <= set(WHITE) else REFINED] if missing else []
+    return found + [name for name in told[1:] if len(places(model, sets, name)) < len(label_set(name)) - 1]
 
 
 def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -> None:
@@ -89,7 +76,7 @@ def refine(sets: Sets, image: torch.Tensor, model: Model, thick: bool = False) -
         thick: whether only white matter and cortex are parted, and fluid, ventricles and nuclei stay as they are; this
             also holds where the image is smooth, as scans with thick slices are that were interpolated.
     """
-    channels = channels_of(model, sets, (REFINED, PLEXUS, OUTER))
+    channels = channels_of(model, sets)
     share_moved = 0.0 if thick else _share_moved([channels[value] for ids in PARTS[0] for value in ids], image)
     for part in PARTS:
         if not share_moved and FLUID not in part:

@@ -13,9 +13,9 @@ from phantomseg.inference.memory import AROUND_BYTES, REFINE_BYTES, plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
 from phantomseg.inference.quality import Quality, assess, read_signs
-from phantomseg.inference.refine import THICK_MM, refine, sets_to_refine, tells_around
+from phantomseg.inference.refine import THICK_MM, refine, sets_to_refine
 from phantomseg.inference.restore import restore
-from phantomseg.inference.tissues import REFINED
+from phantomseg.inference.tissues import REFINED, tells_around
 from phantomseg.inference.topology import keep_largest
 from phantomseg.inference.volumes import Structure, hard_volumes, soft_volumes, structures
 from phantomseg.labels import LabelSet

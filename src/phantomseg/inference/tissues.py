@@ -12,7 +12,7 @@ from phantomseg.labels.merge import Merge
 from phantomseg.network.model import Model
 
 REFINED = "refined"  # label set of all tissues of the brain whose boundaries are refined
-PLEXUS = "plexus"  # of those that newer models tell from ventricles
+PLEXUS = "plexus"  # of ventricles and plexus apart, which are one tissue in REFINED
 OUTER = "outer"  # of those around it
 WHITE, CORTEX, FLUID, BONES, LESION = (2, 41), (3, 42), (24,), (515, 516), (25, 57)
 SIDED = frozenset(label.id for label in label_set(REFINED).labels if label.side)
@@ -29,9 +29,20 @@ def places(model: Model, sets: Iterable[str], tissues: str = REFINED) -> dict[in
     return {values[c]: held[sources] for c, sources in wanted.items() if c and sources in held}
 
 
-def channels_of(model: Model, sets: Sets, names: Iterable[str]) -> dict[int, torch.Tensor]:
-    """Probabilities (I, J, K) of each tissue of some label sets that the model knows and has a channel of its own."""
-    known = [places(model, sets, name) for name in names if model.reaches(name)]
+def told_tissues(model: Model, sets: Iterable[str]) -> list[str]:
+    """Label sets of the tissues that are parted, for what some label sets tell."""
+    plexus = model.reaches(PLEXUS) and any(np.diff(model.merge(name).apply(np.array([4, 31]))) for name in sets)
+    return [REFINED, *([PLEXUS] if plexus else []), *([OUTER] if tells_around(model, sets) else [])]
+
+
+def tells_around(model: Model, sets: Iterable[str]) -> bool:
+    """Whether one of the label sets tells tissues around the brain, and the model knows those that are parted."""
+    return model.reaches(OUTER) and any(model.merge(name).apply(np.array(BONES)).any() for name in sets)
+
+
+def channels_of(model: Model, sets: Sets) -> dict[int, torch.Tensor]:
+    """Probabilities (I, J, K) of each tissue that is parted and has a channel of its own."""
+    known = [places(model, sets, name) for name in told_tissues(model, sets)]
     return {value: sets[name][channel] for one in known for value, (name, channel) in one.items()}
 
 

@@ -54,11 +54,13 @@ Row = tuple[str, float, float]  # what, mean, worst
 def newborns(folder: Path, model: Model, flip: bool) -> Iterator[Row]:
     """Dice of cortex and white matter for each contrast."""
     for contrast in ("T1w", "T2w"):
-        pairs = []
+        pairs: list[tuple[float, float]] = []
         for path in sorted(folder.glob(f"*_{contrast}.nii.gz")):
             found = segment(read_image(path), model, "freesurfer", flip).image.voxels
             truth = read_labels(path.with_name(path.name.replace(contrast, "tissues"))).voxels
             pairs.append((dice_of(found, truth, CORTEX, (2,)), dice_of(found, truth, WHITE, (3, 5, 6))))
+        if not pairs:
+            raise SystemExit(f"no scans in {folder}, wanted NAME_{contrast}.nii.gz and NAME_tissues.nii.gz")
         for name, values in zip(("cortex", "white matter"), np.array(pairs).T, strict=True):
             yield f"newborns {contrast}: {name}", float(values.mean()), float(values.min())
 

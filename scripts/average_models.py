@@ -32,9 +32,9 @@ def averaged(models: list[Model]) -> Model:
         equalise_filter_norms(network)
     states = [networks[0].state_dict()]
     for model, network in zip(models[1:], networks[1:], strict=True):
-        if model.labels.name != first.labels.name or _but_classes(network) != _but_classes(networks[0]):
+        if _kind(model, network) != _kind(first, networks[0]):
             raise SystemExit(
-                "the models differ in label set or size; average models that were trained from one another"
+                "the models differ in label set, size or spacing; average models that were trained from one another"
             )
         states.append(_with_classes_of(network, first))
     networks[0].load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
@@ -42,8 +42,10 @@ def averaged(models: list[Model]) -> Model:
     return dataclasses.replace(first, network=networks[0], record=record, calibration=None)
 
 
-def _but_classes(network: nn.Module) -> dict[str, object]:
-    return dataclasses.asdict(network.config) | {"classes": 0}
+def _kind(model: Model, network: nn.Module) -> tuple[object, ...]:
+    """All that must be the same, but the number of classes."""
+    config = dataclasses.asdict(network.config) | {"classes": 0}
+    return config, model.labels.name, model.spacing_mm, model.distance_voxels
 
 
 def _with_classes_of(network: nn.Module, first: Model) -> dict[str, torch.Tensor]:
@@ -52,7 +54,7 @@ def _with_classes_of(network: nn.Module, first: Model) -> dict[str, torch.Tensor
     try:
         parents = torch.from_numpy(first.labels.channels_before(network.config.classes)).long()
     except LabelError as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(f"{error}; or give the model with the most classes first") from error
     if len(parents) == network.config.classes:
         return state
     whole = torch.from_numpy(first.labels.index_of_ids(np.array([int(x.parent or x.id) for x in first.labels.labels])))

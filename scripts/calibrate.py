@@ -39,13 +39,13 @@ from phantomseg.synth.recipe import Recipe, parse_recipe
 from phantomseg.synth.sample import Batch
 from phantomseg.synth.templates import Templates, load_templates
 
-MEASURED = "refined"  # how; rows that were measured in another way are not gone on with
+MEASURED = "refined, each set as by itself"  # how; rows that were measured in another way are not gone on with
 SEED = 2**31 + 7  # no training takes it
 SETS = ("freesurfer", "head", "lesions", "siam", "tissue", "brain", "intracranial")
 WHOLE_HEAD = (160, 192, 160)
 RIDGE = 1.0
 LEAST_VOXELS = 20  # of a structure's truth, for its Dice to count
-COVERAGE = 0.9
+COVERAGE, LEAST_SAMPLES = 0.9, 20  # of intervals; a structure that fewer samples show has none
 HELD_OUT = 5  # one sample in so many; prime to what the kinds of sample repeat by
 THRESHOLD_DICE = 0.65  # what the documented threshold asks of the true mean
 
@@ -195,8 +195,8 @@ def _ends(scaled: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     for c in range(scaled.shape[1]):
         values = np.sort(scaled[known[:, c], c])
         count = len(values)
-        if count < 20:
-            ends.append((-1.0, 1.0))
+        if count < LEAST_SAMPLES:
+            ends.append((np.nan, np.nan))
             continue
         tail = (1 - COVERAGE) / 2
         low = values[max(int(np.floor(tail * (count + 1))) - 1, 0)]
@@ -211,6 +211,7 @@ def _held_out(
 ) -> dict[str, float]:
     known = np.isfinite(dice)
     covered = (scaled >= ends[0]) & (scaled <= ends[1])
+    bounded = known & np.isfinite(ends[0])
     within = [
         stats.spearmanr(predicted[known[:, c], c], dice[known[:, c], c]).statistic
         for c in range(dice.shape[1])
@@ -224,7 +225,7 @@ def _held_out(
         "spearman_within_structure": round(float(np.nanmean(within)), 3) if within else float("nan"),
         "spearman_scan_mean": round(float(stats.spearmanr(guessed, means).statistic), 3),
         "mean_error": round(float(np.abs(predicted[known] - dice[known]).mean()), 3),
-        "coverage": round(float(covered[known].mean()), 3),
+        "coverage": round(float(covered[bounded].mean()), 3) if bounded.any() else float("nan"),
     }
 
 

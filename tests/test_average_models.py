@@ -44,8 +44,15 @@ def test_norms_of_filters_do_not_weight_the_average(tmp_path: Path) -> None:
 def test_models_of_different_sizes_are_refused(tmp_path: Path) -> None:
     command.tiny_model(tmp_path / "tiny")
     done = script(tmp_path / "tiny", "head", "-o", tmp_path / "mean")
-    assert done.returncode != 0 and "differ in label set or size" in done.stderr
+    assert done.returncode != 0 and "differ in label set, size or spacing" in done.stderr
     assert not (tmp_path / "mean").exists()
+
+
+def test_models_of_different_spacing_are_refused(tmp_path: Path) -> None:
+    model = load_model(command.tiny_model(tmp_path / "fine"))
+    save_model(tmp_path / "coarse", dataclasses.replace(model, spacing_mm=4.0))
+    done = script(tmp_path / "fine", tmp_path / "coarse", "-o", tmp_path / "mean")
+    assert done.returncode != 0 and "spacing" in done.stderr
 
 
 @torch.no_grad()

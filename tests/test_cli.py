@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -80,6 +81,20 @@ def test_synthesize_templates_recipe_and_output(template_folder: Path, tmp_path:
     values = np.unique(voxels(tmp_path / "a" / "sample-0-0_dseg.nii.gz"))
     assert set(values.tolist()) <= set(label_set("tissue").ids.tolist())
     assert synthesize(template_folder, tmp_path / "c", small, "-n", 1)[0].shape == (16, 16, 16)
+
+
+def test_prepare_tells_what_each_map_means(
+    template_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, again = tmp_path / "labels.toml", tmp_path / "again"
+    again.mkdir()
+    for path in template_folder.glob("*.nii.gz"):
+        shutil.copy(path, again / f"again_{path.name}")
+    listed.write_text(f'[[templates]]\nfolder = "{template_folder}"\n[[templates]]\nfolder = "again"\nweight = 0.5\n')
+    number = len(list(again.glob("*.nii.gz")))
+    assert command.run("prepare", "--templates", listed, "-o", tmp_path / "t.npz") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"{number} of label set generation, each with weight {weight}" for weight in ("1", "0.5")]
 
 
 def test_prepare_spacing(template_folder: Path, tmp_path: Path, recipe: Path) -> None:

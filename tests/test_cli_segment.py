@@ -14,7 +14,11 @@ import phantom
 import pytest
 import torch
 
+from phantomseg.image.image import Image
+from phantomseg.inference import segment as segmenting
+from phantomseg.inference.memory import REFINE_BYTES
 from phantomseg.labels import label_set, merge
+from phantomseg.network.model import load_model
 from phantomseg.network.openvino_import import openvino_available
 
 pytestmark = pytest.mark.usefixtures("same_threads")
@@ -126,6 +130,17 @@ def test_segment_refine(tmp_path: Path, dull: Path, monkeypatch: pytest.MonkeyPa
     options = [json.loads((tmp_path / flag / "scan_manifest.json").read_text())["options"]["refine"]
                for flag in ("--refine", "--no-refine")]  # fmt: skip
     assert options == [True, False] and len(called) == 1
+
+
+@pytest.mark.parametrize("thick", [False, True])
+def test_refining_is_told_of_slices_size_and_memory(dull: Path, monkeypatch: pytest.MonkeyPatch, thick: bool) -> None:
+    told: dict[str, object] = {}
+    monkeypatch.setattr("phantomseg.inference.segment.refine", lambda *given: told.update(refine=given[3:]))
+    plan = segmenting.plan_tiles
+    monkeypatch.setattr(segmenting, "plan_tiles", lambda *given: told.update(bytes=given[4]) or plan(*given))
+    voxels = np.random.default_rng(0).uniform(1, 2, (64, 64, 24 if thick else 64)).astype(np.float32)
+    segmenting.segment(Image(voxels, np.diag([1.0, 1.0, 3.0 if thick else 1.0, 1.0])), load_model(dull))
+    assert told == {"refine": (thick, 1.0, False), "bytes": REFINE_BYTES}
 
 
 def test_segment_flip(tmp_path: Path, dull: Path) -> None:

@@ -41,6 +41,14 @@ def probabilities(values: np.ndarray, name: str, sure: float = 0.8) -> torch.Ten
     return (found + (1 - sure) * spread / spread.sum(0).clamp(min=1e-6) * (found.sum(0) > 0)).half()
 
 
+def probabilities_merged(values: np.ndarray, name: str) -> torch.Tensor:
+    """Those of values of the set `head`, of which a set may merge several."""
+    merged = MODEL.merge(name)
+    channels = torch.from_numpy(merged.target.index_of_ids(merged.apply(label_set("head").ids))).long()
+    empty = torch.zeros(len(merged.target), *values.shape)
+    return empty.index_add_(0, channels, probabilities(values, "head").float()).half()
+
+
 def image_of(values: np.ndarray, noise: float = 0.03) -> torch.Tensor:
     clean = np.vectorize(lambda value: INTENSITY.get(int(value), 0.0))(values)
     voxels = clean + noise * np.random.default_rng(0).standard_normal(values.shape)
@@ -142,14 +150,7 @@ def shells(dura_mm: float, bone_mm: float) -> np.ndarray:
 def test_tissues_around_the_brain_go_where_the_scan_shows_them(name: str) -> None:
     truth, said = shells(2, 17), shells(1.4, 16.4)
     said[said == 514] = np.where(np.indices((SIZE,) * 3)[1][said == 514] > 30, 514, 24)  # its inner layer is missed
-    sets = {"head": probabilities(said, "head")}
-    for other in {name, "intracranial", REFINED, OUTER} - {"head"}:
-        merged = MODEL.merge(other)
-        channels = torch.from_numpy(merged.target.index_of_ids(merged.apply(label_set("head").ids))).long()
-        empty = torch.zeros(len(merged.target), *said.shape)
-        sets[other] = empty.index_add_(0, channels, sets["head"].float()).half()
-    if name != "head":
-        del sets["head"]
+    sets = {other: probabilities_merged(said, other) for other in (name, "intracranial", REFINED, OUTER)}
     inner = sets["intracranial"].clone()
     refine(sets, around(truth), MODEL)
     merge = MODEL.merge(name)
@@ -166,10 +167,52 @@ def around(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy((voxels * (values > 0)).clip(0.005, 1).astype(np.float32) * (values > 0))
 
 
-def test_flat_grids_are_left_alone() -> None:
-    sets = {REFINED: torch.rand(len(label_set(REFINED)), 20, 20, 1).half()}
+def test_flat_grids() -> None:
+    sets = {REFINED: torch.rand(len(label_set(REFINED)), 20, 20, 1).softmax(0).half()}
     refine(sets, torch.rand(20, 20, 1), MODEL)
-    assert torch.isfinite(sets[REFINED].float()).all()
+    torch.testing.assert_close(sets[REFINED].float().sum(0), torch.ones(20, 20, 1), atol=4e-3, rtol=0)
+
+
+def test_no_set_changes_with_what_is_asked_for_beside_it() -> None:
+    truth, said = shells(2, 17), shells(1.4, 16.4)
+    alone, beside = ({"freesurfer": probabilities_merged(said, "freesurfer")} for _ in range(2))
+    alone["healthy"] = probabilities_merged(said, "healthy")
+    beside |= {name: probabilities_merged(said, name) for name in ("head", "siam", "healthy")}
+    for sets in (alone, beside):
+        refine(sets, around(truth), MODEL)
+    torch.testing.assert_close(alone["freesurfer"], beside["freesurfer"], atol=4e-3, rtol=0)
+    assert dice(labelled(beside, "siam"), MODEL.merge("siam").apply(truth), 13) > 0.85
+
+
+@pytest.mark.parametrize("ct", [False, True])
+def test_hyperintense_lesions_are_found_but_on_ct(ct: bool) -> None:
+    values = layers(10.8, 13.2)
+    lesion = np.zeros(values.shape, dtype=bool)
+    lesion[12:16, 18:22, 18:22] = True
+    seen = np.where(lesion, 25, values)
+    intensity = {2: 0.5, 41: 0.5, 3: 0.6, 42: 0.6, 24: 0.1, 25: 0.95}
+    image = torch.from_numpy(np.vectorize(lambda value: intensity.get(int(value), 0.0))(seen).astype(np.float32))
+    image += 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0)) * (image > 0)
+    sets = {"head": probabilities(values, "head")}
+    lesions = int(label_set("head").index_of_ids(np.array([25]))[0])
+    sets["head"][:, lesion] *= 0.8
+    sets["head"][lesions][lesion] += 0.2
+    refine(sets, image, MODEL, ct=ct)
+    assert (labelled(sets, "head")[lesion] == 25).mean() == (0.0 if ct else 1.0)
+
+
+def test_heads_that_were_enlarged_are_no_smooth_scans() -> None:
+    truth, said = layers(10.8, 13.2), layers(10.0, 14.0)
+    coarse = image_of(truth[::2, ::2, ::2], 0.01)
+    twice = torch.nn.functional.interpolate(coarse[None, None], scale_factor=2, mode="trilinear")
+    mask = torch.from_numpy(truth > 0)
+    assert smoothness(twice[0, 0], mask) > 0.9 > 0.85 > smoothness(twice[0, 0], mask, 2)
+    moved = []
+    for enlarged in (1.0, 2.0):
+        sets = {name: probabilities(said, name) for name in (REFINED, "freesurfer")}
+        refine(sets, twice[0, 0], MODEL, enlarged=enlarged)
+        moved.append(int(((labelled(sets, "freesurfer") == 24) != (said == 24)).sum()))
+    assert moved[0] == 0 < moved[1]
 
 
 def test_smoothness_by_hand() -> None:

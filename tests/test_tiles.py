@@ -119,6 +119,7 @@ def test_plan_is_the_largest_that_fits() -> None:
         assert plan_tiles(shape, channels, Painter(), needed) == tiles
         before = needed
     assert before < 0.8 * everything
+    assert needed_bytes(whole, channels, Painter(), 1000) > everything  # what is done afterwards counts
     with pytest.raises(MemoryLimitError, match=r"scan needs 0.4 GB beside .* and may use 0.0 GB; raise --max-memory"):
         plan_tiles(shape, channels, Painter(), -5.0)
 

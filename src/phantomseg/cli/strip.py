@@ -44,7 +44,11 @@ def run(
         ),
     ] = True,
     csf: Annotated[
-        bool, typer.Option("--csf/--no-csf", help="Include the fluid of the sulci in the mask, or none at all.")
+        bool,
+        typer.Option(
+            "--csf/--no-csf",
+            help="Keep the fluid of the sulci in the mask, or leave out what lies around the brain; ventricles stay.",
+        ),
     ] = True,
     model: Annotated[
         str,

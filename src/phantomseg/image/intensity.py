@@ -69,6 +69,15 @@ def is_tomography(voxels: np.ndarray) -> bool:
     return bool((some <= AIR_HU).mean() >= LEAST_AIR and soft.mean() >= LEAST_SOFT)
 
 
+def is_tomography_or_windowed(voxels: np.ndarray) -> bool:
+    """The same, also of those that `windowed` has cut.
+
+    >>> is_tomography_or_windowed(windowed(np.array([-1024.0, 30.0, 1500.0])))
+    True
+    """
+    return is_tomography(voxels) or (voxels.min(), voxels.max()) == SOFT_TISSUE_HU
+
+
 def windowed(voxels: np.ndarray, ct: bool | None = None) -> np.ndarray:
     """Voxels of computed tomography in Hounsfield units cut to the window of soft tissue; others as they are.
 

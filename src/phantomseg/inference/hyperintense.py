@@ -41,7 +41,8 @@ STD_OF_DEVIATION = 1.4826  # standard deviation over median absolute deviation, 
 def move_hyperintense(sets: Sets, image: torch.Tensor, model: Model) -> None:
     """Move what is hyperintense within the white matter from white matter and cortex to lesion, in place.
 
-    Nothing happens where no label set tells lesions from white matter, and in other contrasts than that of FLAIR.
+    Only label sets that tell lesions from white matter change, and only where fluid is darker than white matter and
+    cortex brighter, as in FLAIR.
 
     Args:
         sets: probabilities of label sets that the model's merge into, those of `sets_to_refine` among them.
@@ -79,13 +80,24 @@ def _like_flair(image: torch.Tensor, white: torch.Tensor, cortex: torch.Tensor, 
 
 
 def _stds_above(white: torch.Tensor, image: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """How many standard deviations of white matter a voxel is brighter than the white matter around, 0 if unwanted."""
+    """How many standard deviations of white matter a voxel is brighter than the white matter around, 0 if unwanted.
+
+    What is much brighter than most white matter of the scan counts for neither: a large lesion that the network takes
+    for white matter would hide itself.
+    """
     sure = white > SURE
+    sure &= image < image[sure].median() + LEAST_STDS * _robust_std(image[sure])
     where = torch.nonzero(wanted.view(-1)).view(-1)
     mean = local_gaussians(pooled(sure[None].float(), image), image.shape, where)[0][0]
     above = torch.zeros_like(image)
     above.view(-1)[where] = image.reshape(-1)[where] - mean
-    return above.div_(above[sure].abs().median() * STD_OF_DEVIATION + 1e-6)
+    return above.div_(_robust_std(above[sure], 0.0) + 1e-6)
+
+
+def _robust_std(values: torch.Tensor, middle: float | None = None) -> float:
+    """Standard deviation by the median absolute deviation from the middle, which outliers hardly change."""
+    centre = float(values.median()) if middle is None else middle
+    return float((values - centre).abs().median()) * STD_OF_DEVIATION
 
 
 def _closed(mask: torch.Tensor) -> torch.Tensor:
@@ -115,4 +127,6 @@ def _move(
     white, cortex = at_voxels(channels, (WHITE, CORTEX), box, where)
     changes = [-white, -cortex, white + cortex]  # left, right
     for name, probabilities in sets.items():
+        if not lesion_channels(model, [name]):
+            continue
         add_gains(changes, (WHITE, CORTEX, LESION), model.merge(name), probabilities[(slice(None), *box)], where)

@@ -13,7 +13,7 @@ from phantomseg.inference.tiles import OVERLAP_VOXELS, Tiles
 from phantomseg.runtime import number_format
 
 # measured: peak over what the probabilities take, with a part for what allocators keep
-REFINE_BYTES, AROUND_BYTES = 60, 85  # a voxel, where boundaries are refined after that, and those around the brain too
+REFINE_BYTES, AROUND_BYTES = 66, 100  # a voxel, where boundaries are refined after that, and those around the brain too
 IMAGE_BYTES = 24  # a voxel of the network's grid, for the image, its mirror image and what made them
 PROBABILITY_BYTES = 2
 FIXED_BYTES = 150e6

@@ -30,10 +30,13 @@ class _Zone:
     image: torch.Tensor
 
 
-def posterior(prior: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def posterior(
+    prior: torch.Tensor, image: torch.Tensor, alike: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Where boundaries are near, (N,), and the probabilities of the tissues there, (T, N), before and after.
 
-    Overwrites the prior, (T, I, J, K).
+    Overwrites the prior, (T, I, J, K). The first `alike` tissues share the mean of their variances, so that boundaries
+    between these lie half-way between their intensities, where a voxel holds as much of one as of the other.
     """
     total = prior.sum(0)
     counted = (total > DOMINANT) & (image > SEEN)
@@ -49,6 +52,8 @@ def posterior(prior: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, t
     sums = pooled(kept, image)
     for _ in range(ROUNDS):
         mean, variance = local_gaussians(sums + _pooled_in(zone, now.square(), sums.shape), image.shape, zone.where)
+        if alike:
+            variance[:alike] = variance[:alike].mean(0)
         now = (logs - (zone.image - mean).square_().div_(2 * variance) - variance.log() / 2).softmax(0)
     return zone.where, before, now * total_there
 

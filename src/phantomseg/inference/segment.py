@@ -9,6 +9,7 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.checks import LARGEST_MM, SMALLEST_MM
 from phantomseg.image.image import Image
+from phantomseg.image.intensity import is_tomography_or_windowed
 from phantomseg.inference.memory import AROUND_BYTES, REFINE_BYTES, plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
@@ -88,20 +89,22 @@ def segment(
     seen = (slice(None), *prepared.inside)
     inside = {name: found[seen] for name, found in probabilities.items()}
     if refined:
-        refine(inside, prepared.image[(0, 0, *prepared.inside)], model, bool(scan.spacing_mm.max() > THICK_MM))
+        image = prepared.image[(0, 0, *prepared.inside)]
+        thick = bool(scan.spacing_mm.max() > THICK_MM)
+        refine(inside, image, model, thick, prepared.enlarged, is_tomography_or_windowed(scan.voxels))
     kept_share = {name: keep_largest(found, model.label_set(name)) for name, found in inside.items()}[labels]
     quality = None
     if model.calibration:
         signs = read_signs(inside[labels], kept_share, predicted.agreement, prepared.voxel_volume_mm3)
         quality = assess(signs, chosen, model.calibration)
-    image = restore(probabilities[labels], prepared, chosen)
+    restored = restore(probabilities[labels], prepared, chosen)
     soft = {
         name: soft_volumes(inside[name], model.label_set(name), prepared.voxel_volume_mm3) for name in [labels, *inner]
     }
     return Segmentation(
-        image=image,
+        image=restored,
         labels=chosen,
-        structures=structures(chosen, soft[labels], hard_volumes(image, chosen), quality),
+        structures=structures(chosen, soft[labels], hard_volumes(restored, chosen), quality),
         intracranial_mm3=soft[INTRACRANIAL][INTRACRANIAL] if inner else None,
         quality=quality,
         prepared=prepared,

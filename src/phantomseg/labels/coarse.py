@@ -59,7 +59,7 @@ class CoarseLabels:
             value = int(voxels[unknown].min())
             raise LabelError(
                 f"it holds value {value} in {int((voxels == value).sum())} voxels, which the label set {self.name!r} "
-                f"does not know; wanted {', '.join(map(str, self.values[:8]))} …; map it to one of these first"
+                f"does not know; wanted {', '.join(map(str, self.values[:8]))} …; map it to one of these, or add a row"
             )
         channels: np.ndarray = self.channels[place]
         undecided = np.isin(voxels, [value for value, _ in self.nearest])

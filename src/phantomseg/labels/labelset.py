@@ -14,6 +14,7 @@ from phantomseg.errors import LabelError
 
 _TABLES = resources.files("phantomseg.labels") / "tables"
 SIDES = ("left", "right")
+HELPERS = {"healthy", "outer", "plexus", "refined"}  # that refining asks a model for beside those that users want
 OUTSIDE_BRAIN = {"bone", "dura", "skin", "soft tissue", "vessel"}
 
 
@@ -175,7 +176,8 @@ def label_set(name: str) -> LabelSet:
     """
     table = _TABLES / f"{name}.csv"
     if "_to_" in name or not table.is_file():
-        raise LabelError(f"there is no label set {name!r}; choose one of {', '.join(label_set_names())}")
+        offered = ", ".join(one for one in label_set_names() if one not in HELPERS)
+        raise LabelError(f"there is no label set {name!r}; choose one of {offered}")
     rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     return LabelSet(name, tuple(Label(int(row.pop("id")), **row) for row in rows))
 

@@ -63,7 +63,7 @@ def test_a_scan_without_a_flaw() -> None:
         ((130, 130, 30), (1, 1, 6.5), "spacing 1 × 1 × 6.5 mm: thick slices, small structures will be poor"),
         ((130, 130, 12), (1, 1, 12), "spacing 1 × 1 × 12 mm: coarser than 10 mm"),
         ((24, 24, 600), (6, 6, 0.25), "spacing 6 × 6 × 0.25 mm: finer than 0.3 mm"),
-        ((24, 24, 15), (6, 6, 6), "field of view 144 × 144 × 90 mm: part of a head"),
+        ((24, 24, 15), (6, 6, 6), "field of view 144 × 144 × 90 mm: part of a head, or an infant's"),
         ((24, 24, 60), (6, 6, 6), "field of view 144 × 144 × 360 mm: large for a head"),
     ],
 )

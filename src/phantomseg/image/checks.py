@@ -81,7 +81,8 @@ def _view(scan: Image) -> Finding:
     if finding.level == "error":
         return finding
     if size.min() < PARTIAL_MM:
-        return Finding("warning", f"{what}: part of a head", "leave out volumes of structures that are cut")
+        fix = "leave out volumes of structures that are cut, if any"
+        return Finding("warning", f"{what}: part of a head, or an infant's", fix)
     if size.max() > LARGE_MM:
         return Finding("warning", f"{what}: large for a head", "crop the scan to the head if the labels are poor")
     return finding

@@ -75,7 +75,8 @@ def is_tomography_or_windowed(voxels: np.ndarray) -> bool:
     >>> is_tomography_or_windowed(windowed(np.array([-1024.0, 30.0, 1500.0])))
     True
     """
-    return is_tomography(voxels) or (voxels.min(), voxels.max()) == SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE_HU
+    return is_tomography(voxels) or bool(voxels.max() == high and voxels.min() == low)
 
 
 def windowed(voxels: np.ndarray, ct: bool | None = None) -> np.ndarray:

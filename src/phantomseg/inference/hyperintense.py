@@ -86,18 +86,18 @@ def _stds_above(white: torch.Tensor, image: torch.Tensor, wanted: torch.Tensor) 
     for white matter would hide itself.
     """
     sure = white > SURE
-    sure &= image < image[sure].median() + LEAST_STDS * _robust_std(image[sure])
+    middle = image[sure].median()
+    sure &= image < middle + LEAST_STDS * _robust_std(image[sure] - middle)
     where = torch.nonzero(wanted.view(-1)).view(-1)
     mean = local_gaussians(pooled(sure[None].float(), image), image.shape, where)[0][0]
     above = torch.zeros_like(image)
     above.view(-1)[where] = image.reshape(-1)[where] - mean
-    return above.div_(_robust_std(above[sure], 0.0) + 1e-6)
+    return above.div_(_robust_std(above[sure]) + 1e-6)
 
 
-def _robust_std(values: torch.Tensor, middle: float | None = None) -> float:
-    """Standard deviation by the median absolute deviation from the middle, which outliers hardly change."""
-    centre = float(values.median()) if middle is None else middle
-    return float((values - centre).abs().median()) * STD_OF_DEVIATION
+def _robust_std(deviations: torch.Tensor) -> float:
+    """Standard deviation by the median of absolute deviations, which outliers hardly change."""
+    return float(deviations.abs().median()) * STD_OF_DEVIATION
 
 
 def _closed(mask: torch.Tensor) -> torch.Tensor:

@@ -215,6 +215,18 @@ def test_dark_border_is_cut_before_the_network() -> None:
     assert np.array_equal(found.voxels[40:-40, 40:-40, 40:-40] > 0, image.voxels > 0.5)
 
 
+@pytest.mark.parametrize("values", [(-1024.0, 30.0, 1500.0), (-150.0, 30.0, 250.0)])
+def test_ct_is_known_also_where_it_was_cut_before(values: tuple[float, ...]) -> None:
+    air, soft, bone = values
+    voxels = np.full((24, 24, 24), air, dtype=np.float32)
+    voxels[4:20, 4:20, 4:20] = bone
+    voxels[6:18, 6:18, 6:18] = soft
+    prepared = prepare(Image(voxels, np.eye(4)), MODEL)
+    assert prepared.ct and prepared.scan.voxels.min() == air
+    assert float(prepared.image[0, 0, 23, 23, 23]) == pytest.approx(0.45, abs=1e-4)
+    assert not prepare(scan(), MODEL).ct
+
+
 def test_a_single_bright_voxel_is_prepared_with_room_for_the_network() -> None:
     voxels = np.zeros((20, 20, 20), dtype=np.float32)
     voxels[10, 10, 10] = 1.0

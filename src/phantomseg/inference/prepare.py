@@ -10,7 +10,7 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.grid import Grid, canonical, content_box, crop, resample_box, resampled_grid
 from phantomseg.image.image import Image, spacing_mm
-from phantomseg.image.intensity import rescaled, windowed
+from phantomseg.image.intensity import is_tomography_or_windowed, rescaled, windowed
 from phantomseg.image.size import enlargement
 from phantomseg.inference.find import Found, find
 from phantomseg.inference.tiles import fitting
@@ -37,6 +37,7 @@ class Prepared:
     grid: Grid  # the network's
     middle: tuple[float, float, float] | None  # of the brain, in voxels of `image`; None where none was found
     enlarged: float = 1.0  # times longer that the network sees a small head
+    ct: bool = False  # cut to the window of soft tissue
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -56,7 +57,8 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
         ScanError: too many voxels for any head.
     """
     image = canonical(scan)
-    image = image.with_voxels(windowed(image.voxels))
+    ct = is_tomography_or_windowed(image.voxels)
+    image = image.with_voxels(windowed(image.voxels, ct))
     found, times = _found(image, model)
     grid = resampled_grid(image, model.spacing_mm / times)
     dark = float(image.voxels.min())
@@ -89,6 +91,7 @@ def prepare(scan: Image, model: Model, brain_alone: bool = False) -> Prepared:
         grid=Grid(placed.shape, placed.affine),
         middle=_middle(found, placed.affine),
         enlarged=times,
+        ct=ct,
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from phantomseg.errors import ScanError
 from phantomseg.image.checks import LARGEST_MM, SMALLEST_MM
 from phantomseg.image.image import Image
-from phantomseg.image.intensity import is_tomography_or_windowed
 from phantomseg.inference.memory import AROUND_BYTES, REFINE_BYTES, plan_tiles
 from phantomseg.inference.predict import predict
 from phantomseg.inference.prepare import Prepared, prepare
@@ -91,7 +90,7 @@ def segment(
     if refined:
         image = prepared.image[(0, 0, *prepared.inside)]
         thick = bool(scan.spacing_mm.max() > THICK_MM)
-        refine(inside, image, model, thick, prepared.enlarged, is_tomography_or_windowed(scan.voxels))
+        refine(inside, image, model, thick, prepared.enlarged, prepared.ct)
     kept_share = {name: keep_largest(found, model.label_set(name)) for name, found in inside.items()}[labels]
     quality = None
     if model.calibration:
